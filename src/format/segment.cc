@@ -1,0 +1,122 @@
+#include "format/segment.h"
+
+#include <fmt/format.h>
+#include <cstddef>
+
+#include "base/check.h"
+#include "format/checksum.h"
+#include "format/decode.h"
+
+namespace cairn::format {
+namespace {
+
+constexpr ByteView kFileSuffix = ".seg";
+
+bool names_no_predecessor(const SegmentHeader& header) {
+  return header.previous_id == SegmentId{} && header.previous_mark == CommitNo{} && header.previous_mark_offset == 0 &&
+         header.previous_mark_checksum == 0;
+}
+
+// The first rule that `header` breaks, or null. Held before writing and after reading.
+const char* broken_rule(const SegmentHeader& header) {
+  if (header.kind < SegmentKind::kLog || header.kind > SegmentKind::kExtent) return "unknown kind";
+  if (header.id == SegmentId{}) return "id 0";
+  if (header.kind == SegmentKind::kCompacted) {
+    if (header.first_seq == SeqNo{} || header.last_seq < header.first_seq) return "sequence range out of order";
+    if (header.generation == 0) return "compacted without a generation";
+  } else if (header.last_seq != SeqNo{} || header.generation != 0) {
+    return "fields of a compacted segment in one of another kind";
+  }
+  if (header.kind != SegmentKind::kLog) return names_no_predecessor(header) ? nullptr : "predecessor outside the log";
+  if (header.previous_id >= header.id) return "predecessor is not older";
+  if (header.proven_id >= header.id) return "proven segment is not older";
+  if (header.previous_mark_offset % kRecordAlignment != 0) return "predecessor's mark is not aligned";
+  if (header.first_seq == SeqNo{} && !header.prepared) return "no first sequence number";
+  return nullptr;
+}
+
+uint64_t struct_checksum(const SegmentHeaderDisk& disk) {
+  return checksum(bytes_of(disk).substr(0, offsetof(SegmentHeaderDisk, checksum)));
+}
+
+SegmentHeader fields_of(const SegmentHeaderDisk& disk) {
+  SegmentHeader header;
+  header.kind = static_cast<SegmentKind>(disk.kind);
+  header.prepared = disk.prepared != 0;
+  header.id = SegmentId(disk.id);
+  header.salt = disk.salt;
+  header.previous_id = SegmentId(disk.previous_id);
+  header.previous_mark = CommitNo(disk.previous_mark);
+  header.previous_mark_offset = disk.previous_mark_offset;
+  header.previous_mark_checksum = disk.previous_mark_checksum;
+  header.first_seq = SeqNo(disk.first_seq);
+  header.last_seq = SeqNo(disk.last_seq);
+  header.next_ino = disk.next_ino;
+  header.proven_id = SegmentId(disk.proven_id);
+  header.generation = disk.generation;
+  return header;
+}
+
+}  // namespace
+
+SegmentHeaderDisk encode_segment_header(const SegmentHeader& header) {
+  CHECK(broken_rule(header) == nullptr);
+  SegmentHeaderDisk disk{};
+  disk.magic = kSegmentMagic;
+  disk.version = kFormatVersion;
+  disk.kind = static_cast<uint8_t>(header.kind);
+  disk.prepared = header.prepared ? 1 : 0;
+  disk.id = header.id.value;
+  disk.salt = header.salt;
+  disk.previous_id = header.previous_id.value;
+  disk.previous_mark = header.previous_mark.value;
+  disk.previous_mark_offset = header.previous_mark_offset;
+  disk.previous_mark_checksum = header.previous_mark_checksum;
+  disk.first_seq = header.first_seq.value;
+  disk.last_seq = header.last_seq.value;
+  disk.next_ino = header.next_ino;
+  disk.proven_id = header.proven_id.value;
+  disk.generation = header.generation;
+  disk.superblock = encode_superblock(header.superblock);
+  disk.checksum = struct_checksum(disk);
+  return disk;
+}
+
+Result<SegmentHeader> decode_segment_header(ByteView bytes) {
+  const auto bad = [](std::string_view what) {
+    return fail(ErrorCode::kCorrupt, fmt::format("segment header: {}", what));
+  };
+  if (bytes.size() < sizeof(SegmentHeaderDisk)) return bad("shorter than 512 bytes");
+  const auto disk = load<SegmentHeaderDisk>(bytes);
+  if (disk.magic != kSegmentMagic) return bad("wrong magic");
+  if (auto version = check_version(disk.version, kFormatVersion); !version) return fail(std::move(version).error());
+  if (disk.checksum != struct_checksum(disk)) return bad("checksum mismatch");
+  if (disk.prepared > 1) return bad("unknown state");
+  if (!all_zero(bytes_of(disk.zero0)) || !all_zero(bytes_of(disk.zero1)) || !all_zero(bytes_of(disk.zero2))) {
+    return bad("unused bytes are not zero");
+  }
+  SegmentHeader header = fields_of(disk);
+  if (const char* rule = broken_rule(header)) return bad(rule);
+  auto superblock = decode_superblock(bytes_of(disk.superblock));
+  if (!superblock) return bad(fmt::format("copy of the {}", superblock.error().message));
+  header.superblock = *superblock;
+  return header;
+}
+
+Bytes segment_file_name(SegmentId id) { return fmt::format("{:016x}{}", id.value, kFileSuffix); }
+
+std::optional<SegmentId> parse_segment_file_name(ByteView name) {
+  constexpr size_t kDigits = 16;
+  if (name.size() != kDigits + kFileSuffix.size() || !name.ends_with(kFileSuffix)) return std::nullopt;
+  uint64_t id = 0;
+  for (const char c : name.substr(0, kDigits)) {
+    const bool digit = c >= '0' && c <= '9';
+    const bool letter = c >= 'a' && c <= 'f';
+    if (!digit && !letter) return std::nullopt;
+    id = id << 4 | static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
+  }
+  if (id == 0) return std::nullopt;
+  return SegmentId(id);
+}
+
+}  // namespace cairn::format
