@@ -1,0 +1,125 @@
+// SIEVE (NSDI '24): a bounded map from keys to values that evicts what was not asked for since the hand last passed.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <unordered_map>
+#include <utility>
+
+#include "base/check.h"
+
+namespace cairn {
+
+// Entries stand in the order they came. A hit only sets the entry's bit. To make room the hand walks from the oldest
+// towards the newest, clears bits as it passes, and takes out the first entry without one; it stays where it was, so
+// that an entry which survived is not looked at again before everything newer was. A scan therefore throws out only
+// itself.
+//
+// Each entry has a weight; their sum never exceeds the capacity. Not thread-safe: the owner locks.
+template <class Key, class T, class Hash = std::hash<Key>>
+class Sieve {
+ public:
+  explicit Sieve(size_t capacity) : capacity_(capacity) {}
+  Sieve(const Sieve&) = delete;
+  Sieve& operator=(const Sieve&) = delete;
+
+  // The value, marked as visited; null if absent. Lives until the next call that is not find() or peek().
+  T* find(const Key& key) {
+    const auto it = nodes_.find(key);
+    if (it == nodes_.end()) return nullptr;
+    it->second.visited = true;
+    return &it->second.value;
+  }
+
+  // As find(), but leaves no mark.
+  const T* peek(const Key& key) const {
+    const auto it = nodes_.find(key);
+    return it == nodes_.end() ? nullptr : &it->second.value;
+  }
+
+  // Puts an entry in, which must not be there, and evicts until it fits. What is heavier than the whole capacity is not
+  // kept: false. Evicted values are handed to `evicted(key, value)`, so that the owner can let go of them unlocked.
+  template <class Evicted>
+  bool insert(const Key& key, T value, size_t weight, Evicted&& evicted) {
+    if (weight > capacity_) return false;
+    while (weight_ > capacity_ - weight) evict(evicted);
+    const auto [it, fresh] = nodes_.try_emplace(key, std::move(value), weight);
+    CHECK(fresh);
+    it->second.key = &it->first;
+    link_newest(it->second);
+    weight_ += weight;
+    return true;
+  }
+  bool insert(const Key& key, T value, size_t weight) {
+    return insert(key, std::move(value), weight, [](const Key&, T&&) {});
+  }
+
+  bool erase(const Key& key) {
+    const auto it = nodes_.find(key);
+    if (it == nodes_.end()) return false;
+    remove(it->second);
+    return true;
+  }
+
+  // Takes out every entry for which `doomed(key, value)` holds.
+  template <class Doomed>
+  void erase_if(Doomed&& doomed) {
+    for (Node* node = oldest_; node != nullptr;) {
+      Node* const newer = node->newer;
+      if (doomed(std::as_const(*node->key), std::as_const(node->value))) remove(*node);
+      node = newer;
+    }
+  }
+
+  [[nodiscard]] size_t size() const { return nodes_.size(); }
+  [[nodiscard]] size_t weight() const { return weight_; }
+  [[nodiscard]] size_t capacity() const { return capacity_; }
+
+ private:
+  struct Node {
+    Node(T v, size_t w) : value(std::move(v)), weight(w) {}
+    T value;
+    size_t weight;
+    const Key* key = nullptr;
+    Node* newer = nullptr;
+    Node* older = nullptr;
+    bool visited = false;
+  };
+
+  void link_newest(Node& node) {
+    node.older = newest_;
+    if (newest_ != nullptr) newest_->newer = &node;
+    newest_ = &node;
+    if (oldest_ == nullptr) oldest_ = &node;
+  }
+
+  void remove(Node& node) {
+    if (hand_ == &node) hand_ = node.newer;
+    (node.newer != nullptr ? node.newer->older : newest_) = node.older;
+    (node.older != nullptr ? node.older->newer : oldest_) = node.newer;
+    weight_ -= node.weight;
+    nodes_.erase(nodes_.find(*node.key));
+  }
+
+  template <class Evicted>
+  void evict(Evicted& evicted) {
+    Node* victim = hand_ != nullptr ? hand_ : oldest_;
+    CHECK(victim != nullptr);
+    while (victim->visited) {
+      victim->visited = false;
+      victim = victim->newer != nullptr ? victim->newer : oldest_;
+    }
+    hand_ = victim->newer;  // null: past the newest, so the next walk begins at the oldest again
+    evicted(*victim->key, std::move(victim->value));
+    remove(*victim);
+  }
+
+  const size_t capacity_;
+  size_t weight_ = 0;
+  std::unordered_map<Key, Node, Hash> nodes_;  // its nodes stay where they are: links point into them
+  Node* newest_ = nullptr;
+  Node* oldest_ = nullptr;
+  Node* hand_ = nullptr;  // where the next walk begins; null: at the oldest
+};
+
+}  // namespace cairn

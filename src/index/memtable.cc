@@ -1,0 +1,176 @@
+#include "index/memtable.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "base/mutex.h"
+
+namespace cairn::index {
+namespace {
+
+constexpr int kMaxHeight = 12;     // 4^12 entries before lookups slow down
+constexpr size_t kArenaBlock = 256u << 10;  // bytes
+
+// One version of a key. `next` has `height` slots (the struct declares one, the arena gives room for the others); behind
+// them come the key's bytes and the small value. Only `next` changes after publication.
+struct Node {
+  format::IndexEntry entry;
+  const char* key_data = nullptr;
+  uint32_t key_length = 0;
+  int height = 0;
+  std::atomic<Node*> next[1];
+
+  [[nodiscard]] ByteView key() const { return {key_data, key_length}; }
+  [[nodiscard]] Node* at(int level) const { return next[level].load(std::memory_order_acquire); }
+};
+
+// (key, seq) stands before (other, other_seq): key ascending, newer first.
+bool before(const Node& node, ByteView key, SeqNo seq) {
+  const int order = node.key().compare(key);
+  return order != 0 ? order < 0 : node.entry.seq > seq;
+}
+
+// Memory that is freed all at once. The writer allocates; anybody may ask for the size.
+class Arena {
+ public:
+  char* allocate(size_t bytes) {
+    bytes = (bytes + alignof(Node) - 1) & ~(alignof(Node) - 1);
+    if (bytes > left_) grow(bytes);
+    char* const result = at_;
+    at_ += bytes;
+    left_ -= bytes;
+    return result;
+  }
+  [[nodiscard]] size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+
+ private:
+  void grow(size_t bytes) {
+    const size_t size = std::max(bytes, kArenaBlock);
+    blocks_.emplace_back(new char[size]);  // new[] of char is aligned for anything
+    at_ = blocks_.back().get();
+    left_ = size;
+    bytes_.fetch_add(size, std::memory_order_relaxed);
+  }
+
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  char* at_ = nullptr;
+  size_t left_ = 0;
+  std::atomic<size_t> bytes_{0};
+};
+
+}  // namespace
+
+class Memtable::Impl {
+ public:
+  Impl() : head_(make_node(kMaxHeight, {}, {})) {}
+
+  void insert(ByteView key, const format::IndexEntry& entry) EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    Node* previous[kMaxHeight];
+    Node* const at = find(key, entry.seq, previous);
+    if (at != nullptr && at->entry.seq == entry.seq && at->key() == key) return;  // the same record once more
+    Node* const node = make_node(random_height(), key, entry);
+    for (int level = 0; level < node->height; ++level) {
+      node->next[level].store(previous[level]->next[level].load(std::memory_order_relaxed), std::memory_order_relaxed);
+      // Publishes the node: a reader that loads this pointer (acquire) sees all that was written into it.
+      previous[level]->next[level].store(node, std::memory_order_release);
+    }
+    entries_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // The first node that does not stand before (key, seq). `previous`: the last node before it at each level.
+  Node* find(ByteView key, SeqNo seq, Node** previous = nullptr) const {
+    Node* node = head_;
+    for (int level = kMaxHeight - 1;; --level) {
+      Node* next = node->at(level);
+      while (next != nullptr && before(*next, key, seq)) {
+        node = next;
+        next = node->at(level);
+      }
+      if (previous != nullptr) previous[level] = node;
+      if (level == 0) return next;
+    }
+  }
+
+  [[nodiscard]] size_t entries() const { return entries_.load(std::memory_order_relaxed); }
+  [[nodiscard]] size_t memory() const { return arena_.bytes(); }
+
+ private:
+  Node* make_node(int height, ByteView key, const format::IndexEntry& entry) {
+    const size_t slots = sizeof(Node) + sizeof(std::atomic<Node*>) * static_cast<size_t>(height - 1);
+    const ByteView small = entry.has_small ? entry.small : ByteView();
+    char* const memory = arena_.allocate(slots + key.size() + small.size());
+    Node* const node = new (memory) Node;
+    for (int level = 0; level < height; ++level) new (&node->next[level]) std::atomic<Node*>(nullptr);
+    char* const bytes = memory + slots;
+    std::copy(key.begin(), key.end(), bytes);
+    std::copy(small.begin(), small.end(), bytes + key.size());
+    node->entry = entry;
+    node->entry.small = ByteView(bytes + key.size(), small.size());
+    node->key_data = bytes;
+    node->key_length = static_cast<uint32_t>(key.size());
+    node->height = height;
+    return node;
+  }
+
+  // One more level with probability 1/4 each. Not from the Env: heights change speed, never an answer.
+  int random_height() REQUIRES(mutex_) {
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 7;
+    random_ ^= random_ << 17;
+    int height = 1;
+    for (uint64_t bits = random_ >> 16; height < kMaxHeight && (bits & 3) == 0; bits >>= 2) ++height;
+    return height;
+  }
+
+  Mutex mutex_;  // serialises writers; a leaf
+  Arena arena_;  // used under mutex_ (and in the constructor); its size may be read by anybody
+  uint64_t random_ GUARDED_BY(mutex_) = 0x853c49e6748fea9b;
+  std::atomic<size_t> entries_{0};
+  Node* const head_;  // before every key; holds no entry
+};
+
+namespace {
+
+template <class List>
+class MemtableIterator final : public Iterator {
+ public:
+  explicit MemtableIterator(const List& list) : list_(list) {}
+  Result<void> seek(ByteView target, SeqNo max_seq) override {
+    node_ = list_.find(target, max_seq);
+    return {};
+  }
+  Result<void> next() override {
+    node_ = node_->at(0);
+    return {};
+  }
+  [[nodiscard]] bool valid() const override { return node_ != nullptr; }
+  [[nodiscard]] ByteView key() const override { return node_->key(); }
+  [[nodiscard]] const format::IndexEntry& entry() const override { return node_->entry; }
+
+ private:
+  const List& list_;
+  const Node* node_ = nullptr;
+};
+
+}  // namespace
+
+Memtable::Memtable() : impl_(std::make_unique<Impl>()) {}
+Memtable::~Memtable() = default;
+
+void Memtable::insert(ByteView key, const format::IndexEntry& entry) { impl_->insert(key, entry); }
+
+std::optional<format::IndexEntry> Memtable::get(ByteView key, SeqNo max_seq) const {
+  const Node* const node = impl_->find(key, max_seq);
+  if (node == nullptr || node->key() != key) return std::nullopt;
+  return node->entry;
+}
+
+std::unique_ptr<Iterator> Memtable::iterate() const { return std::make_unique<MemtableIterator<Impl>>(*impl_); }
+size_t Memtable::entries() const { return impl_->entries(); }
+size_t Memtable::memory() const { return impl_->memory(); }
+
+}  // namespace cairn::index

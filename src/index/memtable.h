@@ -1,0 +1,35 @@
+// The index of what is in one slab: a skip list in an arena.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "format/table.h"
+#include "index/iterator.h"
+
+namespace cairn::index {
+
+// Keys and small values are copied in. Any number of readers run beside one writer at a time without locks (writers are
+// serialised inside). Entries are never removed; memory is freed with the memtable.
+class Memtable {
+ public:
+  Memtable();
+  ~Memtable();
+  Memtable(const Memtable&) = delete;
+  Memtable& operator=(const Memtable&) = delete;
+
+  void insert(ByteView key, const format::IndexEntry& entry);
+  // The newest version of `key` with seq <= max_seq, an erase included. `small` points into the arena.
+  [[nodiscard]] std::optional<format::IndexEntry> get(ByteView key, SeqNo max_seq) const;
+  // The memtable must outlive the iterator. Entries inserted meanwhile may or may not be seen.
+  [[nodiscard]] std::unique_ptr<Iterator> iterate() const;
+  [[nodiscard]] size_t entries() const;
+  [[nodiscard]] size_t memory() const;  // bytes of the arena
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cairn::index
