@@ -1,0 +1,66 @@
+#include "io/os_error.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace cairn::io {
+namespace {
+
+ErrorCode code_of(int err) {
+  switch (err) {
+    case ENOSPC:
+    case EDQUOT: return ErrorCode::kNoSpace;
+    case ENOENT: return ErrorCode::kNotFound;
+    case EEXIST: return ErrorCode::kExists;
+    case ENOTDIR: return ErrorCode::kNotDirectory;
+    case EISDIR: return ErrorCode::kIsDirectory;
+    case ENOTEMPTY: return ErrorCode::kNotEmpty;
+    case EACCES:
+    case EPERM: return ErrorCode::kAccess;
+    case EROFS: return ErrorCode::kReadOnly;
+    case ENAMETOOLONG: return ErrorCode::kNameTooLong;
+    case EOPNOTSUPP:
+    case ENOSYS: return ErrorCode::kUnsupported;
+    case ENOMEM: return ErrorCode::kOutOfMemory;
+    default: return ErrorCode::kIo;
+  }
+}
+
+}  // namespace
+
+Error os_error(int err, std::string_view operation, std::string_view name, std::string_view directory) {
+  char buffer[128];
+  return io_error(code_of(err), err, operation, name, directory, strerror_r(err, buffer, sizeof buffer));
+}
+
+Error io_error(ErrorCode code, int err, std::string_view operation, std::string_view name, std::string_view directory,
+               std::string_view text) {
+  const std::string place = directory.empty() ? std::string() : fmt::format(" in {}", quoted(directory));
+  return {code, err, fmt::format("{} {}{}: {}", operation, quoted(name), place, text)};
+}
+
+std::string quoted(std::string_view name) {
+  std::string out = "\"";
+  for (const char c : name) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c >= ' ' && c <= '~') {
+      out += c;
+    } else {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  out += '"';
+  return out;
+}
+
+bool is_plain_name(std::string_view name) {
+  constexpr size_t kNameMax = 255;
+  if (name.empty() || name.size() > kNameMax || name == "." || name == "..") return false;
+  return name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;
+}
+
+}  // namespace cairn::io

@@ -1,0 +1,43 @@
+// Directory over a held descriptor.
+#pragma once
+
+#include <string>
+
+#include "base/unique_fd.h"
+#include "io/env.h"
+
+namespace cairn::io {
+
+// Everything is resolved relative to the descriptor, so the directory may be renamed or replaced meanwhile. What is
+// opened is looked at again through its own descriptor: not a regular file, not one link, or (unless we are root) not
+// our file gives kInvalid.
+class PosixDirectory final : public Directory {
+ public:
+  // `fd` is open on a directory; `path` is for messages.
+  PosixDirectory(UniqueFd fd, std::string path);
+
+  Result<std::unique_ptr<File>> open(std::string_view name, OpenOptions options) const override;
+  Result<std::unique_ptr<Directory>> open_dir(std::string_view name) const override;
+  Result<void> make_dir(std::string_view name) override;
+  Result<void> rename(std::string_view from, std::string_view to) override;
+  Result<void> rename_into(std::string_view from, Directory& target, std::string_view to) override;
+  Result<void> unlink(std::string_view name) override;
+  Result<std::vector<std::string>> list() const override;
+  Result<void> sync() override;
+  Result<std::unique_ptr<FileLock>> lock(std::string_view name, std::string_view owner) override;
+  Result<Space> space() const override;
+  const std::string& path() const override { return path_; }
+
+ private:
+  Error error(int err, std::string_view operation, std::string_view name) const;
+  Result<void> check_name(std::string_view operation, std::string_view name) const;
+  Result<void> check_file(int fd, std::string_view name) const;
+  // Opens, or creates with O_CREAT in `flags`, and checks.
+  Result<UniqueFd> open_fd(std::string_view name, int flags) const;
+  bool still_named(int fd, const std::string& name) const;
+
+  const UniqueFd fd_;
+  const std::string path_;
+};
+
+}  // namespace cairn::io
