@@ -66,6 +66,20 @@ RecordHeader fields_of(const RecordHeaderDisk& disk) {
   return header;
 }
 
+// What is wrong with the header at the front of `bytes`, or null and the header.
+// A search asks this at every eighth byte of garbage, so the rules that most garbage breaks come before the checksum.
+const char* check_header(ByteView bytes, const RecordPlace& place, RecordHeader& header) {
+  if (bytes.size() < kRecordHeaderSize) return "cut short";
+  const auto disk = load<RecordHeaderDisk>(bytes);
+  header = fields_of(disk);
+  if (header.key_length > kMaxKeyLength) return "key length out of range";
+  if (!all_zero(bytes_of(disk.zero))) return "unused bytes are not zero";
+  if (const char* rule = broken_rule(header)) return rule;
+  if (header.key_length > bytes.size() - kRecordHeaderSize) return "key cut short";
+  if (header.checksum != header_checksum(bytes.data(), header.key_length, place)) return "checksum mismatch";
+  return nullptr;
+}
+
 }  // namespace
 
 uint64_t encode_record(RecordHeader header, ByteView key, ByteView stored, const RecordPlace& place, char* out) {
@@ -96,18 +110,16 @@ uint64_t encode_record(RecordHeader header, ByteView key, ByteView stored, const
 }
 
 Result<Record> decode_record_header(ByteView bytes, const RecordPlace& place) {
-  const auto bad = [](const char* what) { return fail(ErrorCode::kCorrupt, fmt::format("record header: {}", what)); };
-  if (bytes.size() < kRecordHeaderSize) return bad("cut short");
-  const auto disk = load<RecordHeaderDisk>(bytes);
-  const uint16_t key_length = disk.key_length;
-  // The one length that is used before the checksum can cover it; it is bounded by its own limit and by what is there.
-  if (key_length > kMaxKeyLength) return bad("key length out of range");
-  if (key_length > bytes.size() - kRecordHeaderSize) return bad("key cut short");
-  if (disk.checksum != header_checksum(bytes.data(), key_length, place)) return bad("checksum mismatch");
-  if (!all_zero(bytes_of(disk.zero))) return bad("unused bytes are not zero");
-  const RecordHeader header = fields_of(disk);
-  if (const char* rule = broken_rule(header)) return bad(rule);
-  return Record{header, bytes.substr(kRecordHeaderSize, key_length), {}};
+  RecordHeader header;
+  if (const char* problem = check_header(bytes, place, header)) {
+    return fail(ErrorCode::kCorrupt, fmt::format("record header: {}", problem));
+  }
+  return Record{header, bytes.substr(kRecordHeaderSize, header.key_length), {}};
+}
+
+bool is_record_header(ByteView bytes, const RecordPlace& place) {
+  RecordHeader header;
+  return check_header(bytes, place, header) == nullptr;
 }
 
 Result<Record> decode_record(ByteView bytes, const RecordPlace& place) {

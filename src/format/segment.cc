@@ -1,7 +1,9 @@
 #include "format/segment.h"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <cstddef>
+#include <cstring>
 
 #include "base/check.h"
 #include "format/checksum.h"
@@ -101,6 +103,22 @@ Result<SegmentHeader> decode_segment_header(ByteView bytes) {
   if (!superblock) return bad(fmt::format("copy of the {}", superblock.error().message));
   header.superblock = *superblock;
   return header;
+}
+
+void encode_segment_header_block(const SegmentHeader& header, char* block) {
+  const auto disk = encode_segment_header(header);
+  std::memset(block, 0, kSegmentHeaderSize);
+  std::memcpy(block, &disk, sizeof disk);
+  std::memcpy(block + kSegmentHeaderCopyOffset, &disk, sizeof disk);
+}
+
+Result<SegmentHeader> decode_segment_header_block(ByteView block) {
+  auto first = decode_segment_header(block);
+  if (first && !first->prepared) return first;
+  auto second = decode_segment_header(block.substr(std::min<size_t>(block.size(), kSegmentHeaderCopyOffset)));
+  if (second && (!first || !second->prepared)) return second;
+  if (!first && second.error().code == ErrorCode::kUnsupported) return second;
+  return first;
 }
 
 Bytes segment_file_name(SegmentId id) { return fmt::format("{:016x}{}", id.value, kFileSuffix); }

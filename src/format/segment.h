@@ -17,7 +17,8 @@
 namespace cairn::format {
 
 inline constexpr uint64_t kSegmentMagic = 0x31'47'45'53'4e'52'49'43;  // "CIRNSEG1" as bytes on disk
-inline constexpr uint64_t kSegmentHeaderSize = 4096;                  // bytes; the struct and zeros
+inline constexpr uint64_t kSegmentHeaderSize = 4096;                  // bytes; the struct twice, and zeros
+inline constexpr uint64_t kSegmentHeaderCopyOffset = 2048;            // where it lies again, in other sectors
 inline constexpr uint64_t kCommitAlignment = 4096;                    // bytes
 inline constexpr uint64_t kRecordAlignment = 8;                       // bytes
 inline constexpr uint32_t kMaxKeyLength = 1024;                       // bytes
@@ -75,6 +76,11 @@ SegmentHeaderDisk encode_segment_header(const SegmentHeader& header);
 // Needs the first 512 bytes; checks magic, version, checksum, then ranges. The caller compares id and uuid with what it
 // expects. kCorrupt / kUnsupported.
 Result<SegmentHeader> decode_segment_header(ByteView bytes);
+// The whole header block, both copies: kSegmentHeaderSize bytes at `block`.
+void encode_segment_header_block(const SegmentHeader& header, char* block);
+// Takes the first copy that decodes, one that is in use before one that is prepared (a crash may have left the second copy
+// behind). If none decodes, the error of the first, but kUnsupported before kCorrupt. Does not look at the block's zeros.
+Result<SegmentHeader> decode_segment_header_block(ByteView block);
 
 enum class RecordType : uint8_t {
   kPut = 1,
@@ -143,6 +149,8 @@ struct Record {
 Result<Record> decode_record(ByteView bytes, const RecordPlace& place);
 // Header and key only: stored is empty. For walks that do not read values.
 Result<Record> decode_record_header(ByteView bytes, const RecordPlace& place);
+// Whether decode_record_header() would succeed. Cheap where there is no record: for searching through any bytes.
+[[nodiscard]] bool is_record_header(ByteView bytes, const RecordPlace& place);
 // The value's checksum, and with codec none also stored == raw length.
 [[nodiscard]] bool value_verifies(const RecordHeader& header, ByteView stored);
 
