@@ -7,7 +7,7 @@ namespace cairn {
 
 inline constexpr uint64_t kBloomLineBytes = 64;
 inline constexpr uint64_t kBloomLineBits = kBloomLineBytes * 8;
-inline constexpr int kBloomProbes = 6;          // best for 8 to 10 bits a key when all of them share a line
+inline constexpr int kBloomProbes = 6;            // best for 8 to 10 bits a key when all of them share a line
 inline constexpr uint64_t kBloomBitsPerKey = 10;  // about 1 % false positives
 
 // Which of `lines` (1..2^32) the key with this hash belongs to: the upper half of the hash, scaled.

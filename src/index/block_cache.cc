@@ -78,7 +78,8 @@ std::shared_ptr<const Bytes> BlockCache::insert(uint64_t owner, uint64_t offset,
   Shard& shard = impl_->shard(key);
   const MutexLock lock(shard.mutex);
   if (const Block* present = shard.blocks.find(key); present != nullptr) return *present;
-  shard.blocks.insert(key, shared, weight, [&evicted](const BlockKey&, Block&& old) { evicted.push_back(std::move(old)); });
+  shard.blocks.insert(key, shared, weight,
+                      [&evicted](const BlockKey&, Block&& old) { evicted.push_back(std::move(old)); });
   return shared;
 }
 

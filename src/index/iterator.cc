@@ -38,7 +38,9 @@ class MergeIterator final : public Iterator {
   [[nodiscard]] const format::IndexEntry& entry() const override { return inputs_[heap_.front()]->entry(); }
 
  private:
-  static bool same(const Iterator& a, const Iterator& b) { return a.entry().seq == b.entry().seq && a.key() == b.key(); }
+  static bool same(const Iterator& a, const Iterator& b) {
+    return a.entry().seq == b.entry().seq && a.key() == b.key();
+  }
 
   // For the standard heap functions, which keep the largest on top.
   [[nodiscard]] bool after(size_t a, size_t b) const {

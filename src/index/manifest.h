@@ -35,7 +35,7 @@ struct ManifestTable {
   uint64_t file_size = 0;  // bytes
   uint64_t entries = 0;
   Bytes first_key, last_key;
-  Bytes clip;              // entries with key < clip were already merged elsewhere and do not count; empty = none
+  Bytes clip;  // entries with key < clip were already merged elsewhere and do not count; empty = none
   friend bool operator==(const ManifestTable&, const ManifestTable&) = default;
 };
 
@@ -45,13 +45,13 @@ struct ManifestRun {
 };
 
 struct Manifest {
-  uint64_t number = 0;               // grows by one with every replacement
-  SegmentId next_segment;            // ids at or above this were never used when the manifest was written
+  uint64_t number = 0;     // grows by one with every replacement
+  SegmentId next_segment;  // ids at or above this were never used when the manifest was written
   TableId next_table;
-  SeqNo next_seq{1};                 // above everything owned by `segments`
+  SeqNo next_seq{1};  // above everything owned by `segments`
   uint64_t next_ino = 0;
-  SegmentId last_log;                // the newest log segment named here, or 0; newer ones follow by their headers' chain
-  CommitNo last_mark;                // of last_log
+  SegmentId last_log;  // the newest log segment named here, or 0; newer ones follow by their headers' chain
+  CommitNo last_mark;  // of last_log
   uint64_t last_mark_offset = 0;
   uint64_t last_mark_checksum = 0;
   std::vector<ManifestSegment> segments;  // ranges ascending and disjoint (extents last, by id)

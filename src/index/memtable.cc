@@ -11,7 +11,7 @@
 namespace cairn::index {
 namespace {
 
-constexpr int kMaxHeight = 12;     // 4^12 entries before lookups slow down
+constexpr int kMaxHeight = 12;              // 4^12 entries before lookups slow down
 constexpr size_t kArenaBlock = 256u << 10;  // bytes
 
 // One version of a key. `next` has `height` slots (the struct declares one, the arena gives room for the others); behind

@@ -41,12 +41,13 @@ class Table {
   using OpenFile = std::function<Result<std::shared_ptr<const io::File>>()>;
   struct Identity {
     format::TableKind kind = format::TableKind::kRun;
-    uint64_t id = 0;                  // the trailer must agree
-    std::optional<uint64_t> salt;     // footers: the segment header's
-    std::string name;                 // for messages, for example "segments/00000000000000a7.seg"
+    uint64_t id = 0;               // the trailer must agree
+    std::optional<uint64_t> salt;  // footers: the segment header's
+    std::string name;              // for messages, for example "segments/00000000000000a7.seg"
   };
   // kCorrupt (message names the file and the structure) when the trailer is missing or damaged.
-  static Result<std::shared_ptr<const Table>> open(OpenFile open_file, Identity identity, std::shared_ptr<BlockCache> cache);
+  static Result<std::shared_ptr<const Table>> open(OpenFile open_file, Identity identity,
+                                                   std::shared_ptr<BlockCache> cache);
   ~Table();
 
   // The newest version of `key` with seq <= max_seq, an erase included. `pin` keeps `small` alive.

@@ -1,0 +1,209 @@
+#include "index/table_block.h"
+
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "base/check.h"
+#include "format/checksum.h"
+#include "format/decode.h"
+#include "format/le.h"
+#include "format/varint.h"
+
+namespace cairn::index {
+namespace {
+
+using format::bytes_of;
+using format::Le32;
+using format::Le64;
+
+constexpr uint8_t kTypeMask = 7;
+constexpr int kCodecShift = 3;
+constexpr uint8_t kCodecMask = 3;
+constexpr uint8_t kSmallBit = 1 << 5;
+constexpr uint8_t kUnusedBits = 0xc0;
+
+// entries · restart offsets · restart count
+struct BlockParts {
+  ByteView entries;
+  ByteView restarts;
+};
+
+size_t restart_at(ByteView restarts, size_t i) { return format::load<Le32>(restarts.substr(i * sizeof(Le32))); }
+
+std::optional<BlockParts> split_block(ByteView block) {
+  if (block.size() < sizeof(Le32)) return std::nullopt;
+  const uint64_t count = format::load<Le32>(block.substr(block.size() - sizeof(Le32)));
+  block.remove_suffix(sizeof(Le32));
+  if (count == 0 || count > block.size() / sizeof(Le32)) return std::nullopt;
+  const size_t entries = block.size() - count * sizeof(Le32);
+  return BlockParts{block.substr(0, entries), block.substr(entries)};
+}
+
+// Type, codec and lengths of one entry agree with each other.
+bool fields_agree(const format::IndexEntry& entry) {
+  using format::RecordType;
+  if (entry.type < RecordType::kPut || entry.type > RecordType::kExtent) return false;
+  if (entry.codec > format::Codec::kZstd) return false;
+  if (entry.type == RecordType::kErase && (entry.stored_length != 0 || entry.raw_length != 0)) return false;
+  if (entry.codec == format::Codec::kNone && entry.stored_length != entry.raw_length) return false;
+  return !entry.has_small || (entry.codec == format::Codec::kNone && entry.stored_length <= format::kMaxInlineValue);
+}
+
+const char* decode_key(format::Reader& reader, Bytes& key) {
+  const auto shared = reader.varint();
+  const auto rest = reader.varint();
+  if (!shared || !rest) return "entry cut short";
+  if (*shared > key.size()) return "entry shares more than the key before it has";
+  if (*rest > format::kMaxKeyLength - *shared) return "key too long";
+  const auto bytes = reader.take(*rest);
+  if (!bytes) return "entry cut short";
+  key.resize(*shared);
+  key.append(*bytes);
+  return nullptr;
+}
+
+const char* decode_fields(format::Reader& reader, format::IndexEntry& entry) {
+  constexpr uint64_t kMax32 = std::numeric_limits<uint32_t>::max();
+  const auto seq = reader.varint();
+  const auto bits = reader.u8();
+  const auto segment = reader.varint();
+  const auto offset = reader.varint();
+  const auto sub_index = reader.varint();
+  const auto stored_length = reader.varint();
+  const auto raw_length = reader.varint();
+  const auto value_checksum = reader.u64();
+  if (!value_checksum) return "entry cut short";  // a Reader that failed once fails ever after
+  if (*seq == 0 || (*bits & kUnusedBits) != 0) return "entry field out of range";
+  if (*offset > UINT64_MAX / format::kRecordAlignment || *sub_index > kMax32) return "entry field out of range";
+  if (*stored_length > kMax32 || *raw_length > kMax32) return "entry field out of range";
+  entry.seq = SeqNo(*seq);
+  entry.type = static_cast<format::RecordType>(*bits & kTypeMask);
+  entry.codec = static_cast<format::Codec>(*bits >> kCodecShift & kCodecMask);
+  entry.has_small = (*bits & kSmallBit) != 0;
+  entry.segment = SegmentId(*segment);
+  entry.offset = *offset * format::kRecordAlignment;
+  entry.sub_index = static_cast<uint32_t>(*sub_index);
+  entry.stored_length = static_cast<uint32_t>(*stored_length);
+  entry.raw_length = static_cast<uint32_t>(*raw_length);
+  entry.value_checksum = *value_checksum;
+  if (!fields_agree(entry)) return "entry fields disagree";
+  entry.small = {};
+  if (!entry.has_small) return nullptr;
+  const auto small = reader.take(entry.stored_length);
+  if (!small) return "entry cut short";
+  entry.small = *small;
+  return nullptr;
+}
+
+}  // namespace
+
+void seal_block(Bytes& block, const BlockPlace& place) {
+  const uint64_t seed = format::place_seed(place.salt, place.id, place.offset);
+  block.append(bytes_of(Le64(format::checksum(block, seed))));
+}
+
+bool block_verifies(ByteView block, const BlockPlace& place) {
+  if (block.size() < kBlockChecksumSize) return false;
+  const ByteView content = block.substr(0, block.size() - kBlockChecksumSize);
+  const uint64_t stored = format::load<Le64>(block.substr(content.size()));
+  return stored == format::checksum(content, format::place_seed(place.salt, place.id, place.offset));
+}
+
+void BlockBuilder::add(ByteView key, const format::IndexEntry& entry) {
+  if (count_++ % kRestartInterval == 0) {
+    restarts_.append(bytes_of(Le32(static_cast<uint32_t>(entries_.size()))));
+    last_key_.clear();
+  }
+  format::encode_entry(entries_, last_key_, key, entry);
+  last_key_ = key;
+}
+
+uint64_t BlockBuilder::size() const { return entries_.size() + restarts_.size() + sizeof(Le32) + kBlockChecksumSize; }
+
+void BlockBuilder::finish(const BlockPlace& place, Bytes& out) {
+  CHECK(!empty() && size() <= kMaxBlockLength);
+  Bytes block = std::exchange(entries_, {});
+  block.append(restarts_);
+  block.append(bytes_of(Le32(static_cast<uint32_t>(restarts_.size() / sizeof(Le32)))));
+  seal_block(block, place);
+  out.append(block);
+  restarts_.clear();
+  last_key_.clear();
+  count_ = 0;
+}
+
+const char* decode_entry(ByteView entries, size_t& at, Bytes& key, format::IndexEntry& entry) {
+  format::Reader reader(entries.substr(at));
+  if (const char* wrong = decode_key(reader, key)) return wrong;
+  if (const char* wrong = decode_fields(reader, entry)) return wrong;
+  at = entries.size() - reader.remaining();
+  return nullptr;
+}
+
+const char* check_block(ByteView block, BlockSummary& summary) {
+  const auto parts = split_block(block);
+  if (!parts) return "restart count out of range";
+  const size_t restarts = parts->restarts.size() / sizeof(Le32);
+  size_t next_restart = 0;
+  Bytes key;
+  format::IndexEntry entry;
+  for (size_t at = 0; at < parts->entries.size(); ++summary.entries) {
+    if (next_restart < restarts && restart_at(parts->restarts, next_restart) == at) {
+      key.clear();
+      ++next_restart;
+    } else if (at == 0) {
+      return "first entry is no restart point";
+    }
+    if (const char* wrong = decode_entry(parts->entries, at, key, entry)) return wrong;
+    if (summary.entries == 0) {
+      summary.first_key = key;
+      summary.first_seq = entry.seq;
+    } else if (!entry_before(summary.last_key, summary.last_seq, key, entry.seq)) {
+      return "entries out of order";
+    }
+    summary.last_key = key;
+    summary.last_seq = entry.seq;
+  }
+  if (summary.entries == 0) return "no entries";
+  return next_restart == restarts ? nullptr : "restart point inside an entry";
+}
+
+BlockCursor::BlockCursor(ByteView block) {
+  const auto parts = split_block(block);
+  CHECK(parts);
+  entries_ = parts->entries;
+  restarts_ = parts->restarts;
+}
+
+void BlockCursor::go_to(size_t offset) {
+  at_ = offset;
+  key_.clear();
+  next();
+}
+
+void BlockCursor::next() {
+  valid_ = at_ < entries_.size();
+  if (!valid_) return;
+  // Entries at restart points share nothing by their own account, so the key before them does not matter.
+  CHECK(decode_entry(entries_, at_, key_, entry_) == nullptr);
+}
+
+bool BlockCursor::restart_before(size_t restart, ByteView target, SeqNo max_seq) {
+  go_to(restart_at(restarts_, restart));
+  return entry_before(key_, entry_.seq, target, max_seq);
+}
+
+void BlockCursor::seek(ByteView target, SeqNo max_seq) {
+  // The last restart point before the target, if there is one: what is wanted comes at it or after it.
+  size_t low = 0;
+  size_t high = restarts_.size() / sizeof(Le32);
+  while (high - low > 1) {
+    const size_t middle = low + (high - low) / 2;
+    (restart_before(middle, target, max_seq) ? low : high) = middle;
+  }
+  go_to(restart_at(restarts_, low));
+  while (valid_ && entry_before(key_, entry_.seq, target, max_seq)) next();
+}
+
+}  // namespace cairn::index

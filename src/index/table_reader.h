@@ -1,0 +1,52 @@
+// Loads and verifies the blocks of one table. Internal: what Table, its iterators and its verification stand on.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "index/table.h"
+#include "index/table_block.h"
+#include "index/table_index.h"
+
+namespace cairn::index {
+
+using Block = std::shared_ptr<const Bytes>;  // content of a verified block, its checksum cut off
+
+enum class Caching : uint8_t {
+  kFill,    // take it from the cache, keep it there
+  kUse,     // take it from the cache, but leave no trace of a long walk there
+  kBypass,  // from the file, for verify()
+};
+
+// Every block it gives has been checked completely: whoever walks it may CHECK that it decodes. Thread-safe.
+// Errors: kCorrupt with the file, the structure and its offset; what opening or reading the file says.
+class TableReader {
+ public:
+  TableReader(Table::OpenFile open_file, Table::Identity identity, std::shared_ptr<BlockCache> cache,
+              const format::TableTrailer& trailer);
+  ~TableReader();
+  TableReader(const TableReader&) = delete;
+  TableReader& operator=(const TableReader&) = delete;
+
+  [[nodiscard]] const format::TableTrailer& trailer() const { return trailer_; }
+  Result<Block> index(Caching caching) const;
+  Result<Block> filter(Caching caching) const;  // needs a table with a filter
+  Result<Block> entries(const BlockIndex& index, size_t number, Caching caching) const;
+  [[nodiscard]] Error corrupt(const char* structure, uint64_t offset, const char* what) const;
+
+ private:
+  template <class Check>
+  Result<Block> load(const char* structure, uint64_t offset, uint64_t length, Caching caching, Check&& check) const;
+
+  const Table::OpenFile open_file_;
+  const Table::Identity identity_;
+  const std::shared_ptr<BlockCache> cache_;
+  const uint64_t owner_;  // our name in the cache
+  const format::TableTrailer trailer_;
+};
+
+// Table::verify().
+Result<void> verify_table(const TableReader& table, const std::function<void(const std::string&)>& damage);
+
+}  // namespace cairn::index
