@@ -193,12 +193,20 @@ struct ExtentPointerDisk {
   Le32 zero;            // 28
 };
 static_assert(sizeof(ExtentPointerDisk) == 32 && alignof(ExtentPointerDisk) == 1);
+// Larger values are refused (bytes): so that every segment can be held in memory to check or rebuild it.
+inline constexpr uint64_t kMaxExtentLength = uint64_t{2} << 30;
+inline constexpr uint32_t kMinPieceSize = 4096;  // bytes; bounds what headers and keys add
 struct ExtentPointer {
   SegmentId segment;
   uint64_t length = 0;
   uint64_t salt = 0;
   uint32_t piece_size = 0;
 };
+// Where piece `index` begins in its segment. Each has the room that it needs uncompressed, so that any piece is found without
+// an index; what compression saves is a hole in the file.
+constexpr uint64_t extent_piece_offset(uint64_t key_length, uint32_t piece_size, uint64_t index) {
+  return kSegmentHeaderSize + index * record_size(key_length, piece_size);
+}
 ExtentPointerDisk encode_extent_pointer(const ExtentPointer& pointer);
 Result<ExtentPointer> decode_extent_pointer(ByteView bytes);
 

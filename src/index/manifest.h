@@ -21,7 +21,7 @@ struct ManifestSegment {
   SegmentId id;
   format::SegmentKind kind = format::SegmentKind::kLog;
   bool covered = false;       // its entries are in a run
-  SeqRange range;             // owned; log and compacted. Extent: first = last = seq of the pointer record, not owned
+  SeqRange range;             // owned, never empty; log and compacted. Extent: first = last = seq of the pointer record, not owned
   uint64_t salt = 0;          // equals the header's
   uint64_t file_size = 0;     // bytes
   uint64_t entries = 0;       // records listed by its footer

@@ -1,0 +1,148 @@
+// The tree: inodes, names and contents on top of a Store. Everything that the FUSE frontend does, without FUSE.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cairn/bytes.h"
+#include "cairn/result.h"
+#include "cairn/store.h"
+
+namespace cairn {
+
+using Ino = uint64_t;
+inline constexpr Ino kRootIno = 1;
+inline constexpr uint64_t kMaxNameSize = 255;              // bytes
+inline constexpr uint64_t kMaxSymlinkSize = 4095;          // bytes
+inline constexpr uint64_t kMaxXattrSize = 65536;           // bytes of one value
+inline constexpr uint64_t kMaxLinks = 65000;
+inline constexpr uint64_t kMaxFileSize = 8ull << 40;       // bytes (8 TiB)
+
+struct Time {
+  int64_t seconds = 0;
+  uint32_t nanoseconds = 0;
+};
+
+struct Attr {
+  Ino ino = 0;
+  uint32_t mode = 0;        // type and permission bits, as in stat(2)
+  uint32_t uid = 0, gid = 0;
+  uint32_t links = 0;
+  uint64_t size = 0;        // bytes; directories: a multiple of 4096
+  uint64_t blocks = 0;      // of 512 bytes, logical: never 0 for a file with data
+  uint64_t rdev = 0;
+  Time atime, mtime, ctime, btime;
+};
+
+// Who does it: new files belong to them; chown and setgid clearing look at them.
+struct Caller {
+  uint32_t uid = 0, gid = 0;
+  uint32_t umask = 0;
+};
+
+// Which fields of an Attr to set. An absent time is not touched; `now` means the store's clock.
+struct AttrChange {
+  enum class TimeKind : uint8_t { kKeep, kSet, kNow };
+  bool set_mode = false, set_uid = false, set_gid = false, set_size = false;
+  bool kill_suidgid = false;  // clear setuid, and setgid if group-executable (truncation and chown by somebody unprivileged)
+  uint32_t mode = 0, uid = 0, gid = 0;
+  uint64_t size = 0;
+  TimeKind atime_kind = TimeKind::kKeep, mtime_kind = TimeKind::kKeep;
+  Time atime, mtime;
+};
+
+struct DirEntry {
+  std::string name;
+  Ino ino = 0;
+  uint32_t type = 0;      // S_IFMT bits
+  uint64_t cookie = 0;    // pass it to read_dir() to go on behind this entry; stable for the life of the entry
+};
+
+struct FsStats {
+  uint64_t block_size = 4096;
+  uint64_t total_bytes = 0, free_bytes = 0, available_bytes = 0;
+  uint64_t files = 0, free_files = 0;
+};
+
+enum class SeekWhat : uint8_t { kData, kHole };
+enum RenameFlags : uint32_t { kRenameNoReplace = 1, kRenameExchange = 2, kRenameWhiteout = 4 };  // as in renameat2(2)
+enum class XattrMode : uint8_t { kAny, kCreate, kReplace };
+enum FallocateFlags : uint32_t { kFallocKeepSize = 1, kFallocPunch = 2, kFallocZero = 16 };      // as in fallocate(2)
+
+struct FsOptions {
+  bool relatime = true;      // false: noatime
+  bool opens_counted = true; // false: the kernel sends no open() and release() (no_open), so that an inode without names must
+                             // live until its lookup count is zero; otherwise until nobody has it open
+  std::shared_ptr<spdlog::logger> logger;  // none: silent
+};
+
+// A mounted tree. Thread-safe. Inode numbers are those of stat(2); 1 is the root. Permissions are not checked here (the
+// kernel does with default_permissions); everything else answers as ext4 would: the error codes map one to one to errno.
+//
+// Lookup counts: lookup() and everything that makes or finds a name for the caller (mknod, mkdir, symlink, link, create) adds
+// one, forget() takes n away. An inode without names lives until it is neither open nor counted.
+// Durability: an operation is visible when it returns; durable after fsync() (cas), or with the next commit.
+class FileSystem {
+ public:
+  // Takes the store over. Makes the root directory if the store is empty.
+  static Result<std::unique_ptr<FileSystem>> open(std::unique_ptr<Store> store, const FsOptions& options);
+  ~FileSystem();
+  Result<void> close();  // writes what is buffered, frees orphans, closes the store
+
+  Result<Attr> lookup(Ino parent, ByteView name);  // kNotFound; "." and ".." are names of the kernel's, not ours
+  void forget(Ino ino, uint64_t count);
+  Result<Attr> getattr(Ino ino);                    // kStale if the inode is gone
+  Result<Attr> setattr(Ino ino, const AttrChange& change);
+  Result<Bytes> readlink(Ino ino);
+
+  Result<Attr> mknod(Ino parent, ByteView name, uint32_t mode, uint64_t rdev, const Caller& caller);
+  Result<Attr> mkdir(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
+  Result<Attr> symlink(Ino parent, ByteView name, ByteView target, const Caller& caller);
+  Result<Attr> link(Ino ino, Ino new_parent, ByteView new_name);
+  Result<void> unlink(Ino parent, ByteView name);
+  Result<void> rmdir(Ino parent, ByteView name);
+  Result<void> rename(Ino parent, ByteView name, Ino new_parent, ByteView new_name, uint32_t flags, const Caller& caller);
+
+  // create: mknod of a regular file and open of it. A file without a name: name empty (O_TMPFILE).
+  Result<Attr> create(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
+  Result<Attr> open(Ino ino, bool truncate, bool kill_suidgid);  // counts an open; release() takes it back
+  void release(Ino ino);                                         // the last one writes partial chunks to the log
+  // At most `size` bytes at `offset`: fewer at the end of the file. Pieces, in order, to be sent as they are.
+  Result<std::vector<Value>> read(Ino ino, uint64_t offset, uint64_t size);
+  // Writes all of `data`, or returns an error and has written nothing of the first chunk that failed or behind it (the count
+  // written before that comes back). `append`: at the end of the file, whatever `offset`.
+  Result<uint64_t> write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid);
+  Result<void> fsync(Ino ino);   // in cas mode: everything done before is durable
+  Result<void> sync();           // the same for the whole tree
+  Result<void> fallocate(Ino ino, uint32_t flags, uint64_t offset, uint64_t length);
+  Result<uint64_t> seek(Ino ino, uint64_t offset, SeekWhat what);  // kNoDevice past the end
+
+  // Up to `max` entries behind `cookie` (0 = from the start), in order of creation, without "." and "..". With `attrs`, also
+  // each entry's attributes (not counted as lookups: call lookup_counted for those that were handed out).
+  Result<std::vector<DirEntry>> read_dir(Ino dir, uint64_t cookie, size_t max, std::vector<Attr>* attrs);
+  void count_lookup(Ino ino);    // one more lookup of an inode whose attributes read_dir handed out
+  Result<Ino> parent(Ino dir);   // for ".."
+
+  Result<Bytes> get_xattr(Ino ino, ByteView name);  // kNoAttribute
+  Result<void> set_xattr(Ino ino, ByteView name, ByteView value, XattrMode mode);
+  Result<void> remove_xattr(Ino ino, ByteView name);
+  Result<std::vector<std::string>> list_xattrs(Ino ino);
+
+  Result<FsStats> statfs();
+  [[nodiscard]] StoreStats store_stats() const;
+  [[nodiscard]] uint64_t known_inodes() const;  // inodes with a lookup count or open; 0 after a clean unmount
+
+  class Impl;
+
+ private:
+  explicit FileSystem(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cairn

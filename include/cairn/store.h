@@ -1,0 +1,199 @@
+// The engine: an ordered, durable map from keys to values in log segments. What the file system (filesystem.h) stands on.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cairn/bytes.h"
+#include "cairn/options.h"
+#include "cairn/result.h"
+
+namespace cairn {
+
+namespace io {
+class Env;
+}
+
+inline constexpr uint64_t kMaxKeySize = 1024;          // bytes, at least 1
+inline constexpr uint64_t kMaxValueSize = 1ull << 36;  // bytes; a value over a quarter of a segment goes to one of its own
+
+// Changes that become visible and durable together. Not thread-safe.
+class WriteBatch {
+ public:
+  // Later changes of one key win. put() copies key and value; put_ref() copies only the key: `value` must stay unchanged
+  // until the write has returned.
+  void put(ByteView key, ByteView value);
+  void put_ref(ByteView key, ByteView value);
+  void erase(ByteView key);
+  void clear();
+  [[nodiscard]] bool empty() const { return changes_.empty(); }
+  // Room in the log that writing this batch takes at most, bytes.
+  [[nodiscard]] uint64_t log_cost() const { return cost_; }
+
+  struct Change {
+    Bytes key;
+    Bytes owned;
+    ByteView value;  // into `owned` or the caller's bytes
+    bool is_erase = false;
+  };
+  [[nodiscard]] const std::vector<std::unique_ptr<Change>>& changes() const { return changes_; }
+
+ private:
+  std::vector<std::unique_ptr<Change>> changes_;
+  uint64_t cost_ = 0;
+};
+
+// Room in the log that one record takes at most (header, padding, its entries in footer and index), bytes.
+uint64_t log_cost(uint64_t key_size, uint64_t value_size);
+
+enum class Durability : uint8_t {
+  kNone,  // visible; durable with the next commit
+  kSync,  // durable when the call returns (cas mode; in cache mode the same as kNone)
+};
+
+struct ReadRange {
+  uint64_t offset = 0;
+  uint64_t length = UINT64_MAX;  // clipped to the end of the value
+};
+
+// Entries whose key starts with a prefix, in key order, as they were when the cursor was made. One thread at a time; must not
+// outlive the store. Errors end the walk: check status() once valid() is false.
+class Cursor {
+ public:
+  class Impl;
+  explicit Cursor(std::unique_ptr<Impl> impl);
+  Cursor(Cursor&&) noexcept;
+  Cursor& operator=(Cursor&&) noexcept;
+  ~Cursor();
+  [[nodiscard]] bool valid() const;
+  [[nodiscard]] ByteView key() const;       // until the next call
+  [[nodiscard]] Result<uint64_t> value_size() const;
+  [[nodiscard]] Result<Value> value() const;
+  void next();
+  void seek(ByteView key);                  // to the first entry of the prefix not before `key`
+  [[nodiscard]] Result<void> status() const;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// A consistent view of a moment; keeps what it needs from being reclaimed until it goes. Thread-safe.
+class Snapshot {
+ public:
+  class Impl;
+  explicit Snapshot(std::shared_ptr<const Impl> impl);
+  Snapshot(const Snapshot&);
+  ~Snapshot();
+  [[nodiscard]] Result<Value> get(ByteView key, ReadRange range = {}) const;
+  [[nodiscard]] Cursor scan(ByteView prefix) const;
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+struct StoreStats {
+  Mode mode = Mode::kCas;
+  uint64_t limit = 0;              // bytes; 0 = none
+  uint64_t segment_size = 0;       // bytes
+  uint64_t chunk_size = 0;         // bytes
+  uint64_t allocated_bytes = 0;    // of the store directory: segments, tables, open segment
+  uint64_t live_bytes = 0;         // of records not known to be dead
+  uint64_t disk_total = 0;         // bytes of the file system around the store
+  uint64_t disk_available = 0;     // bytes
+  uint64_t segments = 0, tables = 0, runs = 0, unmerged_footers = 0;
+  uint64_t seals = 0, commits = 0, merges = 0, compactions = 0;
+  uint64_t last_seq = 0, durable_seq = 0;
+  uint64_t corrupt_reads = 0;      // reads that failed verification
+  bool read_only = false;
+  std::string read_only_reason;    // why, if it became so by itself
+};
+
+// Thread-safe. Every stored value is verified on every read from disk.
+// Errors: a failed write or sync of the log is final: the store turns read-only, everybody who waits gets the error, nothing
+// later is acknowledged; reads go on. kNoSpace loses nothing and is not final.
+class Store {
+ public:
+  // Locks the store for the life of the object. kNotFound / kInvalid (not a store), kUnsupported (newer format), kBusy (who
+  // has it), kCorrupt (what and which fsck command). One line each, naming the path and the remedy.
+  static Result<std::unique_ptr<Store>> open(const std::filesystem::path& path, const Options& options);
+  // The same on another Env (simulation, tests).
+  static Result<std::unique_ptr<Store>> open(io::Env& env, const std::string& path, const Options& options);
+  ~Store();  // close() without its error
+
+  // Applies `batch` as one. Between its seeing and its return other writers may go on.
+  Result<void> write(const WriteBatch& batch, Durability durability);
+  // kNotFound if the key is absent.
+  [[nodiscard]] Result<Value> get(ByteView key, ReadRange range = {}) const;
+  [[nodiscard]] Result<uint64_t> value_size(ByteView key) const;
+  [[nodiscard]] Cursor scan(ByteView prefix) const;
+  [[nodiscard]] Snapshot snapshot() const;
+  // Everything written before the call is durable afterwards (cas). In cache mode it does nothing and succeeds.
+  Result<void> sync();
+  // Seals the open segment (both modes): everything is on disk. Used by close() and tests.
+  Result<void> seal();
+  // Seals, waits for background work and releases the lock. Afterwards only the destructor may be called.
+  Result<void> close();
+
+  // A fresh number (inode, cookie), never given out before in this store, even across crashes.
+  uint64_t next_number();
+  [[nodiscard]] StoreStats stats() const;
+  [[nodiscard]] io::Env& env() const;
+  // Merges footers, reclaims and compacts until nothing more is worth it. For tests and `cairnfs compact`.
+  Result<void> settle();
+
+  // ---- For a layer that buffers changes in memory (the tree) ----
+  //
+  // A crash keeps a prefix of what was done, so nothing that was buffered may be missing from a commit that holds something
+  // done later. Hence: every change is made inside an Operation. A commit waits until no operation is open, lets the
+  // layer's commit hook write what it buffers, and puts its mark behind that, before the next operation begins.
+
+  class Operation {
+   public:
+    Operation(Operation&&) noexcept;
+    Operation& operator=(Operation&&) = delete;
+    ~Operation();  // gives back the room that was neither written nor kept
+    // Needs batch.log_cost() <= room(). Visible when it returns. Never waits for the disk.
+    Result<void> write(const WriteBatch& batch);
+    // Keeps `bytes` of the room for buffered changes, beyond the end of the operation. False if too much is kept already
+    // (kept_max()): then write now instead. Needs bytes <= room().
+    [[nodiscard]] bool keep(uint64_t bytes);
+    // Takes kept room back into this operation, to write buffered changes early.
+    void reclaim(uint64_t bytes);
+    [[nodiscard]] uint64_t room() const;
+
+   private:
+    friend class Store;
+    Operation(Store* store, uint64_t room) : store_(store), room_(room) {}
+    Store* store_;
+    uint64_t room_;
+  };
+  enum class OperationKind : uint8_t {
+    kGrow,  // adds data: refused with kNoSpace when the store is full
+    kFree,  // frees space (unlink, truncate): may use the reserve, so deleting works on a full store
+  };
+  // Waits while a commit point is taken or the segment is changed, then promises `room` bytes of log (at most
+  // max_operation_room()). The caller holds no lock that the commit hook takes and opens no second operation in the thread.
+  Result<Operation> begin(uint64_t room, OperationKind kind = OperationKind::kGrow);
+  [[nodiscard]] uint64_t max_operation_room() const;  // bytes: a quarter of a segment
+  [[nodiscard]] uint64_t kept_max() const;            // bytes: min(16 MiB, a quarter of a segment)
+  // `hook` writes everything buffered, through the Operation it is given (whose room is all that was kept). Set once,
+  // before the first operation; cleared (empty function) after the last.
+  void set_commit_hook(std::function<Result<void>(Operation&)> hook);
+
+  class Impl;
+
+ private:
+  explicit Store(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// mkfs: makes an empty store at `path` (created if missing; must be empty unless `force`, which replaces only a directory that
+// already is a store). kInvalid for bad geometry (says which value and what is allowed), kNotEmpty.
+Result<void> make_store(const std::filesystem::path& path, const StoreGeometry& geometry, bool force);
+Result<void> make_store(io::Env& env, const std::string& path, const StoreGeometry& geometry, bool force);
+
+}  // namespace cairn

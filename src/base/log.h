@@ -1,0 +1,15 @@
+// The injected logger: spdlog behind one alias. Messages are `event key=value ...`, once, by whoever handles the event.
+#pragma once
+
+#include <memory>
+
+#include <spdlog/logger.h>
+
+namespace cairn {
+
+using Logger = spdlog::logger;
+
+// A logger that drops everything; for tests and for callers that give none.
+std::shared_ptr<Logger> null_logger();
+
+}  // namespace cairn

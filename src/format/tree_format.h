@@ -1,0 +1,167 @@
+// Keys and values of the tree: how inodes, names, chunks and extended attributes lie in the store. FORMAT.md, "Tree".
+//
+// Every key begins with an inode number, big endian, so that all keys of one file are neighbours, and a kind. Inode 0 is no
+// file: under it are lists that belong to the whole tree. A decoder takes any bytes at all and is the only way in.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+#include "cairn/bytes.h"
+#include "cairn/filesystem.h"
+#include "cairn/result.h"
+#include "format/le.h"
+
+namespace cairn::format {
+
+// ---- Keys ----
+
+enum class KeyKind : char {
+  kAttributes = 'A',  // ino 'A'
+  kChunk = 'D',       // ino 'D' index(8) 0
+  kEntry = 'E',       // directory 'E' name
+  kListing = 'L',     // directory 'L' cookie(8)
+  kBackLink = 'P',    // ino 'P' parent(8) name; only while the inode has two links or more
+  kXattr = 'X',       // ino 'X' name
+  kOrphan = 'O',      // 0 'O' ino(8): no name leads to it any more, its keys are to be erased
+  kSweep = 'W',       // 0 'W' ino(8): its chunks from `sweep_from` on are to be erased
+};
+
+// One key of the tree, taken apart. `name` points into the key.
+struct TreeKey {
+  KeyKind kind = KeyKind::kAttributes;
+  Ino ino = 0;          // whose key it is; for orphans and sweeps: whom it names
+  uint64_t number = 0;  // chunk: index; listing: cookie; back link: the parent's inode number
+  ByteView name;        // entry, back link, xattr
+};
+// kInvalid if it is no key of the tree (the engine keeps keys of its own under inode 0), kCorrupt for a bad name or length.
+Result<TreeKey> decode_tree_key(ByteView key);
+
+Bytes inode_prefix(Ino ino);             // of all keys of one inode
+Bytes kind_prefix(Ino ino, KeyKind kind);
+Bytes attributes_key(Ino ino);
+Bytes chunk_key(Ino ino, uint64_t index);
+Bytes entry_key(Ino directory, ByteView name);
+Bytes listing_key(Ino directory, uint64_t cookie);
+Bytes back_link_key(Ino ino, Ino parent, ByteView name);
+Bytes xattr_key(Ino ino, ByteView name);
+Bytes orphan_key(Ino ino);
+Bytes sweep_key(Ino ino);
+
+inline constexpr uint64_t kChunkKeySize = 18;  // bytes
+
+// Names are checked before they are stored and after they are read: 1..255 bytes, no '/', no NUL, not "." or "..".
+// kInvalid or kNameTooLong.
+Result<void> check_name(ByteView name);
+// Names of extended attributes: 1..255 bytes, no NUL. kInvalid or kRange (as ext4 has it).
+Result<void> check_xattr_name(ByteView name);
+
+// ---- Attributes ----
+
+inline constexpr uint8_t kTreeVersion = 1;        // of every value below
+inline constexpr uint64_t kNoSweep = UINT64_MAX;  // sweep_from: no chunk is waiting to be erased
+inline constexpr uint8_t kChunkBitsMin = 12;      // 4 KiB
+inline constexpr uint8_t kChunkBitsMax = 30;      // 1 GiB
+
+// 120 bytes, then the name, then the target of a symlink.
+struct AttributesDisk {
+  uint8_t version;     //   0  kTreeVersion
+  uint8_t chunk_bits;  //   1  regular files: a chunk has 2^chunk_bits bytes; else 0
+  Le16 target_length;  //   2  symlinks: 1..4095; else 0
+  Le32 mode;           //   4  as st_mode: type and permissions
+  Le32 uid;            //   8
+  Le32 gid;            //  12
+  Le32 links;          //  16  names that lead here (directories: 2 and one for each subdirectory); 0 = orphan
+  Le32 xattrs;         //  20  number of 'X' keys
+  Le64 size;           //  24  bytes; directories: number of entries
+  Le64 stored;         //  32  regular files: sum of the lengths of the values of the 'D' keys; else 0
+  Le64 rdev;           //  40  device nodes; else 0
+  Le64 atime;          //  48  seconds since 1970, two's complement
+  Le64 mtime;          //  56
+  Le64 ctime;          //  64
+  Le64 btime;          //  72
+  Le32 atime_ns;       //  80  0..999,999,999
+  Le32 mtime_ns;       //  84
+  Le32 ctime_ns;       //  88
+  Le32 btime_ns;       //  92
+  Le64 sweep_from;     //  96  chunks from this index on are to be erased, and lie behind the end; kNoSweep = none
+  Le64 parent;         // 104  the directory of the only name; 0 = no or several names. The root is its own parent
+  uint8_t name_length; // 112  of the only name; 0 for the root and where parent is 0
+  uint8_t zero[7];     // 113
+};
+static_assert(sizeof(AttributesDisk) == 120 && alignof(AttributesDisk) == 1);
+
+struct Attributes {
+  uint32_t mode = 0, uid = 0, gid = 0;
+  uint32_t links = 0;
+  uint32_t xattrs = 0;
+  uint64_t size = 0;    // bytes; directories: entries
+  uint64_t stored = 0;  // bytes
+  uint64_t rdev = 0;
+  Time atime, mtime, ctime, btime;
+  uint8_t chunk_bits = 0;
+  uint64_t sweep_from = kNoSweep;
+  Ino parent = 0;
+  Bytes name;
+  Bytes target;
+
+  [[nodiscard]] bool is_directory() const { return (mode & S_IFMT) == S_IFDIR; }
+  [[nodiscard]] bool is_regular() const { return (mode & S_IFMT) == S_IFREG; }
+  [[nodiscard]] bool is_symlink() const { return (mode & S_IFMT) == S_IFLNK; }
+  [[nodiscard]] uint64_t chunk_size() const { return uint64_t{1} << chunk_bits; }
+};
+// CHECKs the rules that decode_attributes() checks.
+Bytes encode_attributes(const Attributes& attributes);
+Result<Attributes> decode_attributes(ByteView bytes);
+// Bytes of the value at most, with any name.
+inline uint64_t attributes_size_max(uint64_t target_length) {
+  return sizeof(AttributesDisk) + kMaxNameSize + target_length;
+}
+
+// ---- Names ----
+
+// The value under 'E'.
+struct EntryDisk {
+  uint8_t version;   //  0  kTreeVersion
+  uint8_t type;      //  1  st_mode >> 12
+  uint8_t zero[6];   //  2
+  Le64 ino;          //  8  the child
+  Le64 cookie;       // 16  of the same entry under 'L'
+};
+static_assert(sizeof(EntryDisk) == 24 && alignof(EntryDisk) == 1);
+
+// The value under 'L': 16 bytes, then the name (1..255 bytes).
+struct ListingDisk {
+  uint8_t version;   //  0  kTreeVersion
+  uint8_t type;      //  1  st_mode >> 12
+  uint8_t zero[6];   //  2
+  Le64 ino;          //  8  the child
+};
+static_assert(sizeof(ListingDisk) == 16 && alignof(ListingDisk) == 1);
+
+struct Entry {
+  Ino ino = 0;
+  uint32_t type = 0;    // S_IFMT bits
+  uint64_t cookie = 0;  // a directory's cookies are distinct, 1 or more
+  friend bool operator==(const Entry&, const Entry&) = default;
+};
+Bytes encode_entry(const Entry& entry);
+Result<Entry> decode_entry(ByteView bytes);
+
+struct Listing {
+  Ino ino = 0;
+  uint32_t type = 0;  // S_IFMT bits
+  ByteView name;      // into the value
+};
+Bytes encode_listing(const Entry& entry, ByteView name);
+Result<Listing> decode_listing(ByteView bytes);
+
+// The value of back links, orphans and sweeps: what they say is in the key.
+struct MarkerDisk {
+  uint8_t version;  // 0  kTreeVersion
+};
+static_assert(sizeof(MarkerDisk) == 1);
+Bytes encode_marker();
+Result<void> decode_marker(ByteView bytes);
+
+}  // namespace cairn::format

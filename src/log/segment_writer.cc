@@ -1,0 +1,153 @@
+#include "log/segment_writer.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "format/checksum.h"
+
+namespace cairn::log {
+namespace {
+
+// The header lies twice in its block, so that one bad sector does not take the salt with it.
+void place_header(const format::SegmentHeader& header, char* block) {
+  std::memset(block, 0, format::kSegmentHeaderSize);
+  const auto disk = format::encode_segment_header(header);
+  std::memcpy(block, &disk, sizeof disk);
+  std::memcpy(block + format::kSegmentHeaderCopyOffset, &disk, sizeof disk);
+}
+
+struct AlignedBuffer {
+  explicit AlignedBuffer(size_t size) : data(static_cast<char*>(std::aligned_alloc(io::kBlockSize, size))) {
+    CHECK(data != nullptr);
+  }
+  ~AlignedBuffer() { std::free(data); }
+  AlignedBuffer(const AlignedBuffer&) = delete;
+  AlignedBuffer& operator=(const AlignedBuffer&) = delete;
+  char* data;
+};
+
+uint64_t round_up(uint64_t n, uint64_t unit) { return (n + unit - 1) / unit * unit; }
+
+Result<void> fill_prepared(io::File& file, const format::SegmentHeader& header) {
+  if (auto r = file.allocate(0, header.superblock.segment_size); !r && r.error().code != ErrorCode::kUnsupported)
+    return fail(std::move(r).error());
+  AlignedBuffer block(format::kSegmentHeaderSize);
+  place_header(header, block.data);
+  TRY(file.pwrite(0, {block.data, format::kSegmentHeaderSize}));
+  return file.sync();
+}
+
+}  // namespace
+
+Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format::SegmentHeader& header, bool direct) {
+  PreparedFile out;
+  out.id = header.id;
+  out.salt = header.salt;
+  out.name = format::segment_file_name(header.id);
+  TRY_ASSIGN(out.file, segments.open(out.name, {io::OpenMode::kCreate, direct}));
+  format::SegmentHeader prepared = header;
+  prepared.prepared = true;
+  auto filled = fill_prepared(*out.file, prepared);
+  if (filled) filled = segments.sync();
+  if (!filled) {
+    // What stays behind if this fails too is a prepared file, which recovery removes.
+    if (auto gone = segments.unlink(out.name); !gone) filled.error().message += "; and " + gone.error().message;
+    return fail(std::move(filled).error());
+  }
+  return out;
+}
+
+SegmentWriter::SegmentWriter(PreparedFile prepared, std::shared_ptr<Slab> slab, const format::SegmentHeader& header)
+    : header_(header), prepared_(std::move(prepared)), slab_(std::move(slab)) {
+  CHECK(!header_.prepared && header_.id == prepared_.id && header_.salt == prepared_.salt);
+  place_header(header_, slab_->data());
+}
+
+uint64_t SegmentWriter::reserve(uint64_t length) {
+  const uint64_t at = end_;
+  CHECK(length % format::kRecordAlignment == 0 && length <= slab_->size() - end_);
+  end_ += length;
+  return at;
+}
+
+MarkPlace SegmentWriter::place_mark(SeqRange range, const MarkPlace& previous, uint64_t next_ino) {
+  Bytes checksums;
+  for (uint64_t at = commit_start_; at < end_;) {
+    format::RecordHeaderDisk header;
+    std::memcpy(&header, slab_->data() + at, sizeof header);
+    checksums.append(slab_->data() + at, sizeof header.checksum);
+    at += format::record_size(header.key_length, header.stored_length);
+  }
+  format::CommitMark mark;
+  mark.number = previous.number.next();
+  mark.range = range;
+  mark.records_checksum = format::checksum(checksums);
+  mark.previous_offset = last_mark_.offset;
+  mark.previous_checksum = previous.checksum;
+  mark.durable_offset = durable_;
+  mark.next_ino = next_ino;
+  mark.start_offset = commit_start_;
+  const auto disk = format::encode_commit_mark(mark);
+  const ByteView value(reinterpret_cast<const char*>(&disk), sizeof disk);
+
+  MarkPlace placed;
+  placed.number = mark.number;
+  placed.offset = reserve(format::kMarkRecordSize);
+  format::RecordHeader header;
+  header.type = format::RecordType::kMark;
+  header.seq = range.last;
+  header.raw_length = sizeof disk;
+  header.value_checksum = format::checksum(value);
+  placed.checksum = format::encode_record(header, {}, value, place(placed.offset), slab_->data() + placed.offset);
+  const uint64_t aligned = round_up(end_, format::kCommitAlignment);
+  CHECK(aligned <= slab_->size());
+  std::memset(slab_->data() + end_, 0, aligned - end_);
+  end_ = commit_start_ = aligned;
+  last_mark_ = placed;
+  return placed;
+}
+
+Result<void> SegmentWriter::write_until(uint64_t end) {
+  CHECK(end % format::kCommitAlignment == 0 && end <= slab_->size());
+  if (end <= written_) return {};
+  TRY(prepared_.file->pwrite(written_, {slab_->data() + written_, end - written_}));
+  written_ = end;
+  return {};
+}
+
+Result<void> SegmentWriter::sync_until(uint64_t end) {
+  TRY(write_until(end));
+  if (durable_ >= end) return {};
+  TRY(prepared_.file->sync());
+  durable_ = end;
+  return {};
+}
+
+Result<uint64_t> SegmentWriter::seal(ByteView footer) {
+  CHECK(!has_uncommitted());
+  TRY(write_until(commit_start_));
+  // Direct I/O wants whole blocks; the cut below takes the padding off again.
+  const uint64_t padded = round_up(footer.size(), io::kBlockSize);
+  AlignedBuffer buffer(padded);
+  std::memcpy(buffer.data, footer.data(), footer.size());
+  std::memset(buffer.data + footer.size(), 0, padded - footer.size());
+  TRY(prepared_.file->pwrite(commit_start_, {buffer.data, padded}));
+  const uint64_t size = commit_start_ + footer.size();
+  TRY(prepared_.file->truncate(size));
+  TRY(prepared_.file->sync());
+  durable_ = commit_start_;
+  TRY(prepared_.file->close());
+  return size;
+}
+
+Result<void> SegmentWriter::discard(io::Directory& segments) {
+  TRY(prepared_.file->close());
+  return segments.unlink(prepared_.name);
+}
+
+}  // namespace cairn::log

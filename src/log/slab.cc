@@ -1,0 +1,38 @@
+#include "log/slab.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace cairn::log {
+
+Slab::~Slab() { munmap(data_, size_); }
+
+Result<std::shared_ptr<Slab>> SlabPool::take() {
+  std::unique_ptr<Slab> slab;
+  {
+    MutexLock lock(mu_);
+    if (!idle_.empty()) {
+      slab = std::move(idle_.back());
+      idle_.pop_back();
+    }
+  }
+  if (!slab) {
+    void* memory = mmap(nullptr, slab_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return fail(Error(ErrorCode::kOutOfMemory, errno, "no memory for a slab"));
+    slab = std::make_unique<Slab>(static_cast<char*>(memory), slab_size_);
+  }
+  std::weak_ptr<SlabPool> pool = weak_from_this();
+  return std::shared_ptr<Slab>(slab.release(), [pool](Slab* gone) {
+    std::unique_ptr<Slab> owned(gone);
+    if (auto home = pool.lock()) home->give_back(std::move(owned));
+  });
+}
+
+void SlabPool::give_back(std::unique_ptr<Slab> slab) {
+  MutexLock lock(mu_);
+  if (idle_.size() < keep_) idle_.push_back(std::move(slab));
+}
+
+}  // namespace cairn::log

@@ -1,0 +1,123 @@
+// WriteBatch, and turning one into records.
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "cairn/store.h"
+#include "format/checksum.h"
+#include "format/table.h"
+#include "log/segment_reader.h"
+#include "store/store_impl.h"
+
+namespace cairn {
+namespace {
+
+constexpr uint32_t kExtentPieceSize = 1u << 20;  // bytes; what one ranged read of an extent verifies at least
+
+}  // namespace
+
+uint64_t log_cost(uint64_t key_size, uint64_t value_size) {
+  const uint64_t small = std::min<uint64_t>(value_size, format::kMaxInlineValue);
+  return format::record_size(key_size, value_size) + format::max_entry_size(key_size, small) + format::kEntryOverhead;
+}
+
+void WriteBatch::put(ByteView key, ByteView value) {
+  auto change = std::make_unique<Change>();
+  change->key = key;
+  change->owned = value;
+  change->value = change->owned;
+  cost_ += cairn::log_cost(key.size(), value.size());
+  changes_.push_back(std::move(change));
+}
+
+void WriteBatch::put_ref(ByteView key, ByteView value) {
+  auto change = std::make_unique<Change>();
+  change->key = key;
+  change->value = value;
+  cost_ += cairn::log_cost(key.size(), value.size());
+  changes_.push_back(std::move(change));
+}
+
+void WriteBatch::erase(ByteView key) {
+  auto change = std::make_unique<Change>();
+  change->key = key;
+  change->is_erase = true;
+  cost_ += cairn::log_cost(key.size(), 0);
+  changes_.push_back(std::move(change));
+}
+
+void WriteBatch::clear() {
+  changes_.clear();
+  cost_ = 0;
+}
+
+Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch& batch) {
+  std::vector<store::PreparedChange> out(batch.changes().size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const WriteBatch::Change& change = *batch.changes()[i];
+    store::PreparedChange& p = out[i];
+    if (change.key.empty() || change.key.size() > kMaxKeySize)
+      return fail(ErrorCode::kInvalid, fmt::format("key of {} bytes: allowed are 1 to {}", change.key.size(), kMaxKeySize));
+    if (change.value.size() > kMaxValueSize)
+      return fail(ErrorCode::kTooLarge, fmt::format("value of {} bytes: at most {}", change.value.size(), kMaxValueSize));
+    p.key = change.key;
+    if (change.is_erase) {
+      p.type = format::RecordType::kErase;
+    } else if (change.value.size() > largest_record_value()) {
+      TRY(write_extent(change, p));
+    } else {
+      p.raw_length = static_cast<uint32_t>(change.value.size());
+      p.stored = change.value;
+      // What fits an index entry is stored as it is: both copies are then the same bytes.
+      if (change.value.size() > format::kMaxInlineValue) p.codec = format::compress(superblock.compression, change.value, p.storage);
+      if (p.codec != format::Codec::kNone) {
+        p.stored = p.storage;
+        // An inline value has no codec.
+        if (p.stored.size() <= format::kMaxInlineValue) {
+          p.codec = format::Codec::kNone;
+          p.stored = change.value;
+        }
+      }
+    }
+    p.value_checksum = format::checksum(p.stored);
+  }
+  return out;
+}
+
+// The value goes to a segment of its own, synced; the record that will be written holds only where it is.
+Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::PreparedChange& out) {
+  format::SegmentHeader header;
+  header.kind = format::SegmentKind::kExtent;
+  header.id = catalog->new_segment_id();
+  header.salt = env->random();
+  header.superblock = superblock;
+  const auto name = format::segment_file_name(header.id);
+  io::Directory& segments = *files->directory;
+  TRY_ASSIGN(auto file, segments.open(name, {io::OpenMode::kCreate, false}));
+  auto written = log::write_extent(*file, header, change.key, change.value, kExtentPieceSize, superblock.compression);
+  if (written) written = file->close();
+  if (written) written = segments.sync();
+  if (!written) {
+    if (auto gone = segments.unlink(name); !gone) logger->warn("extent_left_behind file={}", name);
+    return written;
+  }
+  index::ManifestSegment meta;
+  meta.id = header.id;
+  meta.kind = header.kind;
+  meta.salt = header.salt;
+  TRY_ASSIGN(auto reopened, segments.open(name, {}));
+  TRY_ASSIGN(const auto stat, reopened->stat());
+  meta.file_size = stat.size;
+  catalog->add_extent(std::make_shared<store::Segment>(meta, files));
+  const auto pointer = format::encode_extent_pointer({header.id, change.value.size(), header.salt, kExtentPieceSize});
+  out.type = format::RecordType::kExtent;
+  out.storage.assign(reinterpret_cast<const char*>(&pointer), sizeof pointer);
+  out.stored = out.storage;
+  out.raw_length = sizeof pointer;
+  return {};
+}
+
+}  // namespace cairn

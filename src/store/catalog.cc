@@ -1,0 +1,113 @@
+#include "store/catalog.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/try.h"
+
+namespace cairn::store {
+
+Catalog::Catalog(std::shared_ptr<io::Directory> store, std::array<unsigned char, 16> uuid, index::Manifest manifest,
+                 std::shared_ptr<const Version> version)
+    : store_(std::move(store)),
+      uuid_(uuid),
+      next_segment_(manifest.next_segment.value),
+      next_table_(manifest.next_table.value),
+      manifest_(std::move(manifest)),
+      version_(std::move(version)) {}
+
+std::shared_ptr<const Version> Catalog::current() const {
+  MutexLock lock(mu_);
+  return version_;
+}
+
+std::pair<std::shared_ptr<const Version>, SeqNo> Catalog::current_at(const std::function<SeqNo()>& visible) const {
+  MutexLock lock(mu_);
+  return {version_, visible()};
+}
+
+void Catalog::replace(const std::function<void(Version&)>& change) {
+  auto next = std::make_shared<Version>(*version_);
+  change(*next);
+  version_ = std::move(next);
+}
+
+void Catalog::add_open(LogLevel level) {
+  MutexLock lock(mu_);
+  replace([&](Version& v) { v.log.insert(v.log.begin(), std::move(level)); });
+}
+
+void Catalog::drop_open(SegmentId id) {
+  MutexLock lock(mu_);
+  replace([&](Version& v) { std::erase_if(v.log, [&](const LogLevel& l) { return l.segment->id() == id; }); });
+}
+
+void Catalog::sealed(LogLevel level, const log::MarkPlace& last_mark, uint64_t next_ino) {
+  MutexLock manifest_lock(manifest_mu_);
+  const index::ManifestSegment& meta = level.segment->meta();
+  manifest_.segments.push_back(meta);
+  manifest_.last_log = meta.id;
+  manifest_.last_mark = last_mark.number;
+  manifest_.last_mark_offset = last_mark.offset;
+  manifest_.last_mark_checksum = last_mark.checksum;
+  manifest_.next_seq = std::max(manifest_.next_seq, meta.range.last.next());
+  manifest_.next_ino = std::max(manifest_.next_ino, next_ino);
+  MutexLock lock(mu_);
+  replace([&](Version& v) {
+    auto segments = v.segments->all();
+    segments.push_back(level.segment);
+    v.segments = std::make_shared<SegmentSet>(std::move(segments));
+    for (LogLevel& l : v.log)
+      if (l.segment->id() == meta.id) l = level;
+  });
+}
+
+void Catalog::release_memory(size_t keep) {
+  MutexLock lock(mu_);
+  replace([&](Version& v) {
+    size_t with_memory = 0;
+    for (LogLevel& l : v.log) {
+      if (!l.footer || !l.memtable || ++with_memory <= keep) continue;
+      l.memtable.reset();
+      l.slab.reset();
+    }
+  });
+}
+
+void Catalog::add_extent(std::shared_ptr<const Segment> extent) {
+  MutexLock manifest_lock(manifest_mu_);
+  manifest_.segments.push_back(extent->meta());
+  MutexLock lock(mu_);
+  replace([&](Version& v) {
+    auto segments = v.segments->all();
+    segments.push_back(std::move(extent));
+    v.segments = std::make_shared<SegmentSet>(std::move(segments));
+  });
+}
+
+Result<void> Catalog::apply(const std::function<void(index::Manifest&)>& edit_manifest,
+                            const std::function<void(Version&)>& edit_version) {
+  MutexLock manifest_lock(manifest_mu_);
+  index::Manifest manifest = manifest_;
+  edit_manifest(manifest);
+  manifest.number += 1;
+  manifest.next_segment = SegmentId(next_segment_.load());
+  manifest.next_table = TableId(next_table_.load());
+  std::sort(manifest.segments.begin(), manifest.segments.end(), [](const auto& a, const auto& b) {
+    const bool ea = a.kind == format::SegmentKind::kExtent, eb = b.kind == format::SegmentKind::kExtent;
+    if (ea != eb) return eb;
+    return ea ? a.id < b.id : a.range.first < b.range.first;
+  });
+  TRY(index::write_manifest(*store_, manifest, uuid_));
+  manifest_ = manifest;
+  MutexLock lock(mu_);
+  replace(edit_version);
+  return {};
+}
+
+index::Manifest Catalog::manifest() const {
+  MutexLock lock(manifest_mu_);
+  return manifest_;
+}
+
+}  // namespace cairn::store

@@ -1,0 +1,64 @@
+// The current version and the manifest behind it.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "base/mutex.h"
+#include "cairn/result.h"
+#include "index/manifest.h"
+#include "io/env.h"
+#include "log/segment_writer.h"
+#include "store/version.h"
+
+namespace cairn::store {
+
+// Owns the current Version (replaced, never changed) and the manifest in memory, which runs ahead of the one on disk by the log
+// segments sealed since; those need no manifest, recovery finds them by the chain of headers.
+// Thread-safe. Lock order: manifest_mu_, then mu_. mu_ is a leaf and never held across I/O.
+class Catalog {
+ public:
+  Catalog(std::shared_ptr<io::Directory> store, std::array<unsigned char, 16> uuid, index::Manifest manifest,
+          std::shared_ptr<const Version> version);
+
+  [[nodiscard]] std::shared_ptr<const Version> current() const EXCLUDES(mu_);
+  // The version and a sequence number that fit together: everything merged away in it is older. `visible` is read inside.
+  std::pair<std::shared_ptr<const Version>, SeqNo> current_at(const std::function<SeqNo()>& visible) const EXCLUDES(mu_);
+
+  SegmentId new_segment_id() { return SegmentId(next_segment_.fetch_add(1)); }
+  TableId new_table_id() { return TableId(next_table_.fetch_add(1)); }
+
+  // --- The log ---
+  void add_open(LogLevel level) EXCLUDES(mu_);
+  // The open level of that segment is sealed now: `level` has the footer and the final meta.
+  void sealed(LogLevel level, const log::MarkPlace& last_mark, uint64_t next_ino) EXCLUDES(manifest_mu_, mu_);
+  // Nothing was written into the newest open level: it goes.
+  void drop_open(SegmentId id) EXCLUDES(mu_);
+  // Lets go of slabs and memtables of sealed levels but for the newest `keep`.
+  void release_memory(size_t keep) EXCLUDES(mu_);
+  // An extent segment, complete and synced, that a record now names.
+  void add_extent(std::shared_ptr<const Segment> extent) EXCLUDES(manifest_mu_, mu_);
+
+  // --- Maintenance (one thread at a time) ---
+  // Writes the manifest changed by `edit_manifest`, and then makes the version changed by `edit_version` current. After an error
+  // nothing has changed in memory; on disk the old or the new manifest is in place.
+  Result<void> apply(const std::function<void(index::Manifest&)>& edit_manifest,
+                     const std::function<void(Version&)>& edit_version) EXCLUDES(manifest_mu_, mu_);
+  [[nodiscard]] index::Manifest manifest() const EXCLUDES(manifest_mu_);
+
+ private:
+  void replace(const std::function<void(Version&)>& change) REQUIRES(mu_);
+
+  const std::shared_ptr<io::Directory> store_;
+  const std::array<unsigned char, 16> uuid_;
+  std::atomic<uint64_t> next_segment_;
+  std::atomic<uint64_t> next_table_;
+  mutable Mutex manifest_mu_;  // held while the manifest is written
+  index::Manifest manifest_ GUARDED_BY(manifest_mu_);
+  mutable Mutex mu_;
+  std::shared_ptr<const Version> version_ GUARDED_BY(mu_);
+};
+
+}  // namespace cairn::store

@@ -1,0 +1,198 @@
+#include "store/liveness.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "format/le.h"
+#include "format/varint.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr size_t kKnownOrdinals = 4;
+constexpr uint8_t kMapVersion = 1;
+
+Bytes store_key(char tag) { return Bytes(8, '\0') + tag; }
+
+void put_be64(Bytes& out, uint64_t value) {
+  for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<char>(value >> shift));
+}
+
+SegmentLiveness& entry_for(std::map<SegmentId, SegmentLiveness>& segments, const Segment& segment) {
+  SegmentLiveness& s = segments[segment.id()];
+  if (s.bits.empty()) {
+    s.entries = segment.meta().entries;
+    s.bits.resize((s.entries + 63) / 64);
+  }
+  return s;
+}
+
+}  // namespace
+
+bool Liveness::kill(const Segment& segment, uint64_t ordinal, uint64_t record_bytes) {
+  MutexLock lock(mu_);
+  SegmentLiveness& s = entry_for(segments_, segment);
+  CHECK(ordinal < s.entries);
+  uint64_t& word = s.bits[ordinal / 64];
+  const uint64_t bit = 1ull << (ordinal % 64);
+  if (word & bit) return false;
+  word |= bit;
+  ++s.dead;
+  s.dead_bytes += record_bytes;
+  s.changed = true;
+  return true;
+}
+
+bool Liveness::is_dead(SegmentId id, uint64_t ordinal) const {
+  MutexLock lock(mu_);
+  const auto it = segments_.find(id);
+  if (it == segments_.end() || ordinal >= it->second.entries) return false;
+  return it->second.bits[ordinal / 64] >> (ordinal % 64) & 1;
+}
+
+uint64_t Liveness::dead_bytes(SegmentId id) const {
+  MutexLock lock(mu_);
+  const auto it = segments_.find(id);
+  return it == segments_.end() ? 0 : it->second.dead_bytes;
+}
+
+uint64_t Liveness::live_bytes(const SegmentSet& segments) const {
+  MutexLock lock(mu_);
+  uint64_t live = 0;
+  for (const auto& segment : segments.all()) {
+    const auto it = segments_.find(segment->id());
+    const uint64_t bytes = segment->meta().kind == format::SegmentKind::kExtent ? segment->meta().file_size
+                                                                               : segment->meta().record_bytes;
+    live += bytes - (it == segments_.end() ? 0 : std::min(bytes, it->second.dead_bytes));
+  }
+  return live;
+}
+
+void Liveness::forget(SegmentId id) {
+  MutexLock lock(mu_);
+  segments_.erase(id);
+}
+
+std::vector<SegmentId> Liveness::take_changed() {
+  MutexLock lock(mu_);
+  std::vector<SegmentId> out;
+  for (auto& [id, s] : segments_)
+    if (std::exchange(s.changed, false)) out.push_back(id);
+  return out;
+}
+
+std::optional<Bytes> Liveness::encode(SegmentId id) const {
+  MutexLock lock(mu_);
+  const auto it = segments_.find(id);
+  if (it == segments_.end()) return std::nullopt;
+  const SegmentLiveness& s = it->second;
+  Bytes out;
+  out.push_back(kMapVersion);
+  format::put_varint(out, s.entries);
+  format::put_varint(out, s.dead_bytes);
+  for (const uint64_t word : s.bits) {
+    const format::Le64 le = word;
+    out.append(reinterpret_cast<const char*>(&le), sizeof le);
+  }
+  return out;
+}
+
+Result<void> Liveness::load(SegmentId id, ByteView value) {
+  format::Reader in(value);
+  const auto version = in.u8();
+  const auto entries = in.varint();
+  const auto dead_bytes = in.varint();
+  if (!dead_bytes || *version != kMapVersion || *entries > value.size() * 8 || in.remaining() != (*entries + 63) / 64 * 8)
+    return fail(ErrorCode::kCorrupt, "liveness map: malformed bitmap");
+  SegmentLiveness loaded;
+  loaded.entries = *entries;
+  for (size_t i = 0; i < (*entries + 63) / 64; ++i) {
+    loaded.bits.push_back(*in.u64());
+    loaded.dead += static_cast<uint64_t>(std::popcount(loaded.bits.back()));
+  }
+  if (*entries % 64 != 0 && loaded.bits.back() >> (*entries % 64) != 0)
+    return fail(ErrorCode::kCorrupt, "liveness map: bits beyond the last record");
+  loaded.dead_bytes = *dead_bytes;
+  MutexLock lock(mu_);
+  SegmentLiveness& known = segments_[id];
+  // Bits are only ever set, so of two copies the one with more is the newer.
+  if (known.bits.empty() || known.dead < loaded.dead) known = std::move(loaded);
+  return {};
+}
+
+Result<uint64_t> Ordinals::of(const Segment& segment, SeqNo seq) {
+  if (segment.meta().kind == format::SegmentKind::kLog) return seq.value - segment.meta().range.first.value;
+  auto known = std::find_if(known_.begin(), known_.end(), [&](const Known& k) { return k.id == segment.id(); });
+  if (known == known_.end()) {
+    TRY_ASSIGN(auto footer, segment.footer());
+    Known fresh{segment.id(), {}};
+    auto entries = footer->iterate(false);
+    TRY(entries->seek({}));
+    while (entries->valid()) {
+      fresh.sequence.push_back(entries->entry().seq);
+      TRY(entries->next());
+    }
+    std::sort(fresh.sequence.begin(), fresh.sequence.end());
+    if (known_.size() == kKnownOrdinals) known_.erase(known_.begin());
+    known_.push_back(std::move(fresh));
+  } else {
+    std::rotate(known, known + 1, known_.end());
+  }
+  const auto& sequence = known_.back().sequence;
+  const auto it = std::lower_bound(sequence.begin(), sequence.end(), seq);
+  if (it == sequence.end() || *it != seq) return fail(ErrorCode::kNotFound);
+  return static_cast<uint64_t>(it - sequence.begin());
+}
+
+Bytes liveness_prefix(unsigned copy) {
+  CHECK(copy < 2);
+  return store_key('M') + static_cast<char>(copy);
+}
+
+Bytes liveness_key(unsigned copy, SegmentId id) {
+  Bytes key = liveness_prefix(copy);
+  put_be64(key, id.value);
+  return key;
+}
+
+std::optional<SegmentId> parse_liveness_key(ByteView key) {
+  if (key.size() != 18) return std::nullopt;
+  uint64_t id = 0;
+  for (size_t i = 10; i < 18; ++i) id = id << 8 | static_cast<unsigned char>(key[i]);
+  return SegmentId(id);
+}
+
+Bytes liveness_header_key() { return store_key('H'); }
+
+Bytes encode_liveness_header(const LivenessHeader& header) {
+  Bytes out;
+  out.push_back(kMapVersion);
+  format::put_varint(out, header.through.value);
+  format::put_varint(out, header.twice_through.value);
+  format::put_varint(out, header.retired.size());
+  for (SegmentId id : header.retired) format::put_varint(out, id.value);
+  return out;
+}
+
+Result<LivenessHeader> decode_liveness_header(ByteView value) {
+  format::Reader in(value);
+  const auto version = in.u8();
+  const auto through = in.varint();
+  const auto twice = in.varint();
+  const auto retired = in.varint();
+  if (!retired || *version != kMapVersion || *twice > *through || *retired > in.remaining())
+    return fail(ErrorCode::kCorrupt, "liveness map: malformed header");
+  LivenessHeader out{SeqNo(*through), SeqNo(*twice), {}};
+  for (uint64_t i = 0; i < *retired; ++i) {
+    const auto id = in.varint();
+    if (!id) return fail(ErrorCode::kCorrupt, "liveness map: malformed header");
+    out.retired.emplace_back(*id);
+  }
+  if (in.remaining() != 0) return fail(ErrorCode::kCorrupt, "liveness map: malformed header");
+  return out;
+}
+
+}  // namespace cairn::store

@@ -1,0 +1,356 @@
+// Operations, writes and rolling over. The part that touches the disk is log_commit.cc.
+#include "store/log_writer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/try.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr uint64_t kWriteBehindBytes = 4ull << 20;  // unwritten bytes of the open segment before they are written behind
+constexpr size_t kMaxSealing = 2;                   // segments waiting for their seal before writers wait
+constexpr size_t kIdleSlabs = 1;
+
+Error read_only_error(const Error& cause) {
+  return {ErrorCode::kReadOnly, cause.os_errno, "store is read-only after an error: " + cause.message};
+}
+
+}  // namespace
+
+LogWriter::LogWriter(Config config, Catalog* catalog, const Start& start)
+    : config_(std::move(config)),
+      catalog_(catalog),
+      slabs_(std::make_shared<log::SlabPool>(config_.superblock.segment_size, kIdleSlabs)),
+      durable_mode_(config_.superblock.mode == Mode::kCas),
+      next_seq_(start.next_seq),
+      commit_first_(start.next_seq),
+      last_mark_(start.last_mark),
+      last_log_(start.last_log),
+      visible_seq_(start.next_seq.value - 1),
+      durable_seq_(start.next_seq.value - 1),
+      next_number_(start.next_number) {}
+
+uint64_t LogWriter::kept_max() const { return std::min<uint64_t>(16ull << 20, config_.superblock.segment_size / 4); }
+
+void LogWriter::wait(const std::function<bool()>& ready) { config_.env->executor().wait(mu_, changed_, ready); }
+
+Result<void> LogWriter::check_running() const {
+  if (failure_) return fail(read_only_error(*failure_));
+  CHECK(active_ != nullptr);
+  return {};
+}
+
+std::optional<Error> LogWriter::failure() const {
+  MutexLock lock(mu_);
+  return failure_;
+}
+
+void LogWriter::fail_store(const Error& error) {
+  if (failure_) return;
+  failure_ = error;
+  config_.logger->error("store_read_only reason=\"{}\"", error.message);
+  changed_.notify_all();
+}
+
+// ---- Operations ----
+
+// Room that the open segment still has for promises: what is left after records, their footer entries, one mark, and the table's
+// fixed parts.
+bool LogWriter::fits(uint64_t room) const {
+  const uint64_t used = active_->writer.end() + active_->footer_cost + promised_ + log::SegmentWriter::kMarkRoom +
+                        format::kTableOverhead;
+  return used + room <= config_.superblock.segment_size;
+}
+
+Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind) {
+  CHECK(room <= max_operation_room());
+  MutexLock lock(mu_);
+  for (;;) {
+    wait([&] {
+      mu_.assert_held();
+      return !gate_shut_ || failure_;
+    });
+    TRY(check_running());
+    if (kind == Store::OperationKind::kGrow && config_.may_grow && !config_.may_grow(0))
+      return fail(ErrorCode::kNoSpace, "the store's limit is reached");
+    if (fits(room)) break;
+    TRY(roll(room, false));
+  }
+  promised_ += room;
+  ++open_operations_;
+  return {};
+}
+
+void LogWriter::end(uint64_t unused_room) {
+  MutexLock lock(mu_);
+  CHECK(open_operations_ > 0 && promised_ >= unused_room);
+  promised_ -= unused_room;
+  if (--open_operations_ == 0 && gate_shut_) changed_.notify_all();
+}
+
+bool LogWriter::keep(uint64_t bytes) {
+  MutexLock lock(mu_);
+  if (kept_ + bytes > kept_max()) return false;
+  kept_ += bytes;
+  return true;
+}
+
+void LogWriter::reclaim(uint64_t bytes) {
+  MutexLock lock(mu_);
+  CHECK(kept_ >= bytes);
+  kept_ -= bytes;
+}
+
+void LogWriter::set_hook(std::function<Result<void>()> hook) {
+  MutexLock lock(mu_);
+  wait([&] {
+    mu_.assert_held();
+    return !gate_shut_;
+  });
+  hook_ = std::move(hook);
+}
+
+uint64_t LogWriter::take_kept() {
+  MutexLock lock(mu_);
+  CHECK(gate_shut_);
+  ++open_operations_;
+  return std::exchange(kept_, 0);
+}
+
+void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
+  if (changes.empty()) return;
+  uint64_t length = 0, footer = 0;
+  for (const PreparedChange& c : changes) {
+    length += format::record_size(c.key.size(), c.stored.size());
+    const uint64_t small = c.stored.size() <= format::kMaxInlineValue ? c.stored.size() : 0;
+    footer += format::max_entry_size(c.key.size(), small) + format::kEntryOverhead;
+  }
+  CHECK(length + footer <= cost);
+  SegmentPtr segment;
+  uint64_t offset = 0;
+  SeqNo first, last;
+  {
+    MutexLock lock(mu_);
+    CHECK(open_operations_ > 0 && promised_ >= cost);
+    segment = active_;
+    offset = segment->writer.reserve(length);
+    segment->footer_cost += footer;
+    promised_ -= cost;
+    first = next_seq_;
+    next_seq_ = first.next(changes.size());
+    last = next_seq_.prev();
+    tickets_.push_back({last, offset, segment.get(), false});
+    maybe_write_behind();
+  }
+  // Nothing below can fail.
+  char* slab = segment->writer.slab()->data();
+  uint64_t at = offset;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    const PreparedChange& c = changes[i];
+    format::RecordHeader header;
+    header.type = c.type;
+    header.codec = c.codec;
+    header.seq = first.next(i);
+    header.raw_length = c.raw_length;
+    header.value_checksum = c.value_checksum;
+    header.flags = static_cast<uint8_t>((i == 0 ? format::kBatchFirst : 0) |
+                                        (i + 1 == changes.size() ? format::kBatchLast : 0));
+    format::encode_record(header, c.key, c.stored, segment->writer.place(at), slab + at);
+    format::IndexEntry entry;
+    entry.seq = header.seq;
+    entry.type = c.type;
+    entry.codec = c.codec;
+    entry.segment = segment->writer.id();
+    entry.offset = at;
+    entry.stored_length = static_cast<uint32_t>(c.stored.size());
+    entry.raw_length = c.raw_length;
+    entry.value_checksum = c.value_checksum;
+    entry.has_small = c.type != format::RecordType::kErase && c.stored.size() <= format::kMaxInlineValue;
+    if (entry.has_small) entry.small = c.stored;
+    segment->memtable->insert(c.key, entry);
+    at += format::record_size(c.key.size(), c.stored.size());
+  }
+  MutexLock lock(mu_);
+  const auto ticket = std::find_if(tickets_.begin(), tickets_.end(), [&](const Ticket& t) { return t.last == last; });
+  CHECK(ticket != tickets_.end());
+  ticket->done = true;
+  bool moved = false;
+  while (!tickets_.empty() && tickets_.front().done) {
+    visible_seq_.store(tickets_.front().last.value, std::memory_order_release);
+    tickets_.pop_front();
+    moved = true;
+  }
+  if (moved && !tickets_.empty()) changed_.notify_all();
+  if (moved && gate_shut_) changed_.notify_all();
+  if (visible_seq_.load() < last.value) {
+    wait([&] { return visible_seq_.load() >= last.value; });
+  }
+}
+
+// ---- The gate ----
+
+void LogWriter::shut_gate() {
+  wait([&] {
+    mu_.assert_held();
+    return !gate_shut_;
+  });
+  gate_shut_ = true;
+  wait([&] {
+    mu_.assert_held();
+    return open_operations_ == 0;
+  });
+}
+
+void LogWriter::open_gate() {
+  CHECK(gate_shut_ && open_operations_ == 0);
+  gate_shut_ = false;
+  changed_.notify_all();
+}
+
+// Writes what the layer above buffers. With the gate shut; mu_ is let go meanwhile.
+Result<void> LogWriter::run_hook() {
+  if (!hook_ || kept_ == 0) return {};
+  auto hook = hook_;
+  mu_.unlock();
+  auto result = hook();
+  mu_.lock();
+  wait([&] {
+    mu_.assert_held();
+    return open_operations_ == 0;
+  });
+  if (!result) fail_store(result.error());
+  return result;
+}
+
+// With the gate shut: no operation is open, so every reserved byte is filled and visible.
+void LogWriter::place_mark() {
+  CHECK(gate_shut_ && tickets_.empty());
+  const SeqRange range{commit_first_, next_seq_.prev()};
+  last_mark_ = active_->writer.place_mark(range, last_mark_, reserved_number());
+  active_->last_seq = range.last;
+  mark_repeated_ = range.empty();
+  commit_first_ = next_seq_;
+  ++commits_;
+}
+
+// ---- Rolling over ----
+
+// Ends the open segment (mark, to be sealed in the background) and opens the next. Another thread may have done it meanwhile: then
+// nothing happens, unless `force`. kNoSpace when there is no room for another segment; the store goes on as it was.
+Result<void> LogWriter::roll(uint64_t room, bool force) {
+  for (;;) {
+    TRY(wait_for_next_segment());
+    shut_gate();
+    if (failure_ || (!force && fits(room))) {
+      open_gate();
+      return {};
+    }
+    if (prepared_ && sealing_.size() < kMaxSealing) break;
+    open_gate();  // somebody else took it
+  }
+  auto result = run_hook();
+  const bool holds_something = active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
+  if (result && holds_something && (force || !fits(room))) {
+    if (active_->writer.has_uncommitted()) place_mark();
+    result = switch_segment();
+  }
+  open_gate();
+  return result;
+}
+
+Result<void> LogWriter::wait_for_next_segment() {
+  prepare_error_.reset();
+  request_prepared();
+  wait([&] {
+    mu_.assert_held();
+    return failure_ || prepare_error_ || (prepared_ && sealing_.size() < kMaxSealing);
+  });
+  TRY(check_running());
+  if (!prepared_) return fail(*prepare_error_);
+  return {};
+}
+
+format::SegmentHeader LogWriter::next_header(SegmentId id, uint64_t salt) const {
+  format::SegmentHeader header;
+  header.kind = format::SegmentKind::kLog;
+  header.id = id;
+  header.salt = salt;
+  header.previous_id = last_log_;
+  header.previous_mark = last_mark_.number;
+  header.previous_mark_offset = last_mark_.offset;
+  header.previous_mark_checksum = last_mark_.checksum;
+  header.first_seq = next_seq_;
+  header.next_ino = reserved_number();
+  header.proven_id = last_log_;  // true when it is written: the segment before is sealed and synced first
+  header.superblock = config_.superblock;
+  return header;
+}
+
+Result<void> LogWriter::switch_segment() {
+  TRY_ASSIGN(auto slab, slabs_->take());
+  if (active_) {
+    last_log_ = active_->writer.id();
+    sealing_.push_back(active_);
+    submit(&LogWriter::seal_job);
+  }
+  log::PreparedFile file = std::move(*prepared_);
+  prepared_.reset();
+  const auto header = next_header(file.id, file.salt);
+  active_ = std::make_shared<OpenSegment>(std::move(file), slab, header);
+  index::ManifestSegment meta;
+  meta.id = header.id;
+  meta.salt = header.salt;
+  meta.range = {header.first_seq, kMaxSeq};
+  catalog_->add_open({std::make_shared<Segment>(meta, config_.files), active_->memtable, slab, nullptr});
+  request_prepared();
+  return {};
+}
+
+void LogWriter::request_prepared() {
+  if (prepared_ || preparing_ || stopping_) return;
+  preparing_ = true;
+  submit(&LogWriter::prepare_job);
+}
+
+void LogWriter::prepare_job() {
+  format::SegmentHeader header;
+  header.id = catalog_->new_segment_id();
+  header.salt = config_.env->random();
+  header.superblock = config_.superblock;
+  Result<log::PreparedFile> file = fail(ErrorCode::kNoSpace, "the store's limit leaves no room for another segment");
+  if (!config_.may_grow || config_.may_grow(config_.superblock.segment_size))
+    file = log::prepare_segment_file(*config_.files->directory, header, !durable_mode_);
+  MutexLock lock(mu_);
+  preparing_ = false;
+  if (file) {
+    prepared_ = std::move(*file);
+  } else {
+    prepare_error_ = file.error();
+  }
+  changed_.notify_all();
+}
+
+void LogWriter::maybe_write_behind() {
+  if (!durable_mode_ || write_behind_queued_ || stopping_ || failure_) return;
+  if (active_->writer.end() < active_->written_hint + kWriteBehindBytes) return;
+  write_behind_queued_ = true;
+  submit(&LogWriter::write_behind_job);
+}
+
+void LogWriter::submit(void (LogWriter::*job)()) {
+  ++jobs_;
+  config_.env->executor().submit([self = shared_from_this(), job] {
+    ((*self).*job)();
+    MutexLock lock(self->mu_);
+    --self->jobs_;
+    self->changed_.notify_all();
+  });
+}
+
+}  // namespace cairn::store

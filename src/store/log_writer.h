@@ -1,0 +1,180 @@
+// The write pipeline: operations, batches, commit marks, group commit, seals.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "cairn/result.h"
+#include "cairn/store.h"
+#include "format/superblock.h"
+#include "index/memtable.h"
+#include "io/env.h"
+#include "log/segment_writer.h"
+#include "store/catalog.h"
+
+namespace cairn::store {
+
+// One change, compressed and hashed, ready to be copied into the slab.
+struct PreparedChange {
+  format::RecordType type = format::RecordType::kPut;
+  format::Codec codec = format::Codec::kNone;
+  ByteView key;
+  ByteView stored;
+  Bytes storage;  // what `stored` points to if it was compressed
+  uint32_t raw_length = 0;
+  uint64_t value_checksum = 0;
+};
+
+// Appends batches to the open segment, makes them visible in order, commits and seals.
+//
+// How a write goes: begin() promises room, in the open segment or, after a roll, in the next. write() takes sequence numbers and a
+// range of the slab under mu_, fills it without the lock, adds to the memtable, and publishes in order. end() closes.
+//
+// The gate: a commit point (and a roll) shuts out new operations, waits for the open ones, runs the commit hook, and places
+// the mark; then the gate opens, and only then the disk is touched. The I/O token (io_busy_) is held by whoever writes to
+// segment files: one commit, seal or write-behind at a time, in log order. Token before gate; never wait for the token with the gate shut.
+//
+// A failed write or sync is final (hazard 14): every later begin() and sync() fails. kNoSpace for the next segment is not.
+// Thread-safe. Jobs it submits keep it alive through shared_from_this().
+class LogWriter : public std::enable_shared_from_this<LogWriter> {
+ public:
+  struct Config {
+    io::Env* env = nullptr;
+    std::shared_ptr<const SegmentFiles> files;
+    format::Superblock superblock;
+    uint64_t commit_interval_ms = 0;  // 0: no timer
+    std::shared_ptr<Logger> logger;
+    std::function<void()> on_sealed;  // called without locks after each seal
+    std::function<bool(uint64_t bytes)> may_grow;  // cache mode: is there room for so many more bytes on disk?
+  };
+  struct Start {
+    SeqNo next_seq{1};
+    log::MarkPlace last_mark;
+    SegmentId last_log;
+    uint64_t next_number = 0;
+  };
+  LogWriter(Config config, Catalog* catalog, const Start& start);
+
+  // Opens the first segment. Call once, before anything else.
+  Result<void> start() EXCLUDES(mu_);
+  // Hook, last commit, seal; waits for the jobs. Nothing may be called afterwards but the getters.
+  Result<void> stop() EXCLUDES(mu_);
+
+  Result<void> begin(uint64_t room, Store::OperationKind kind) EXCLUDES(mu_);
+  // Needs that much room promised to the caller.
+  void write(std::vector<PreparedChange>& changes, uint64_t cost) EXCLUDES(mu_);
+  void end(uint64_t unused_room) EXCLUDES(mu_);
+  bool keep(uint64_t bytes) EXCLUDES(mu_);
+  void reclaim(uint64_t bytes) EXCLUDES(mu_);
+  void set_hook(std::function<Result<void>()> hook) EXCLUDES(mu_);
+  // For the hook: takes all kept room (an operation that the gate lets through).
+  uint64_t take_kept() EXCLUDES(mu_);
+
+  Result<void> sync() EXCLUDES(mu_);
+  Result<void> seal() EXCLUDES(mu_);  // rolls if the open segment holds anything, and waits until it is sealed
+
+  [[nodiscard]] SeqNo visible() const { return SeqNo(visible_seq_.load(std::memory_order_acquire)); }
+  [[nodiscard]] SeqNo durable() const { return SeqNo(durable_seq_.load()); }
+  uint64_t next_number() { return next_number_.fetch_add(1); }
+  [[nodiscard]] uint64_t seals() const { return seals_; }
+  [[nodiscard]] uint64_t commits() const { return commits_; }
+  [[nodiscard]] std::optional<Error> failure() const EXCLUDES(mu_);
+  [[nodiscard]] uint64_t max_operation_room() const { return config_.superblock.segment_size / 4; }
+  [[nodiscard]] uint64_t kept_max() const;
+
+ private:
+  struct OpenSegment {
+    OpenSegment(log::PreparedFile file, std::shared_ptr<log::Slab> slab, const format::SegmentHeader& header)
+        : writer(std::move(file), std::move(slab), header), memtable(std::make_shared<index::Memtable>()) {}
+    log::SegmentWriter writer;
+    std::shared_ptr<index::Memtable> memtable;
+    uint64_t footer_cost = 0;   // bytes the footer may take, at most, so far
+    SeqNo last_seq;             // of the newest commit
+    uint64_t written_hint = 0;  // bytes: how far the file was written when somebody last looked
+  };
+  using SegmentPtr = std::shared_ptr<OpenSegment>;
+  // A write between reservation and publication.
+  struct Ticket {
+    SeqNo last;
+    uint64_t offset;
+    OpenSegment* segment;
+    bool done = false;
+  };
+
+  // The gate
+  void shut_gate() REQUIRES(mu_);
+  void open_gate() REQUIRES(mu_);
+  Result<void> run_hook() REQUIRES(mu_);
+  void place_mark() REQUIRES(mu_);
+  [[nodiscard]] bool fits(uint64_t room) const REQUIRES(mu_);
+  // Rolling over to the next segment
+  Result<void> roll(uint64_t room, bool force) REQUIRES(mu_);
+  Result<void> wait_for_next_segment() REQUIRES(mu_);
+  Result<void> switch_segment() REQUIRES(mu_);
+  void request_prepared() REQUIRES(mu_);
+  void prepare_job() EXCLUDES(mu_);
+  format::SegmentHeader next_header(SegmentId id, uint64_t salt) const REQUIRES(mu_);
+  // I/O, with the token
+  void take_token() REQUIRES(mu_);
+  void drop_token() REQUIRES(mu_);
+  Result<void> commit() REQUIRES(mu_);
+  Result<void> seal_front() REQUIRES(mu_);
+  void seal_job() EXCLUDES(mu_);
+  void write_behind_job() EXCLUDES(mu_);
+  void maybe_write_behind() REQUIRES(mu_);
+  uint64_t filled_until() const REQUIRES(mu_);
+  // Timer
+  void schedule_timer() EXCLUDES(mu_);
+  void timer_job() EXCLUDES(mu_);
+  // Jobs and failure
+  void submit(void (LogWriter::*job)()) REQUIRES(mu_);
+  void fail_store(const Error& error) REQUIRES(mu_);
+  void wait(const std::function<bool()>& ready) REQUIRES(mu_);
+  Result<void> check_running() const REQUIRES(mu_);
+  uint64_t reserved_number() const { return next_number_.load() + 65536; }
+
+  const Config config_;
+  Catalog* const catalog_;
+  const std::shared_ptr<log::SlabPool> slabs_;
+  const bool durable_mode_;  // cas
+
+  mutable Mutex mu_;
+  CondVar changed_;  // anything below
+  SegmentPtr active_ GUARDED_BY(mu_);
+  std::deque<SegmentPtr> sealing_ GUARDED_BY(mu_);  // oldest first
+  std::optional<log::PreparedFile> prepared_ GUARDED_BY(mu_);
+  std::optional<Error> prepare_error_ GUARDED_BY(mu_);
+  bool preparing_ GUARDED_BY(mu_) = false;
+  SeqNo next_seq_ GUARDED_BY(mu_);
+  SeqNo commit_first_ GUARDED_BY(mu_);            // first sequence number of the commit being filled
+  log::MarkPlace last_mark_ GUARDED_BY(mu_);
+  bool mark_repeated_ GUARDED_BY(mu_) = true;
+  SegmentId last_log_ GUARDED_BY(mu_);
+  std::deque<Ticket> tickets_ GUARDED_BY(mu_);    // in sequence order
+  uint64_t promised_ GUARDED_BY(mu_) = 0;         // bytes of room given out, kept ones included
+  uint64_t kept_ GUARDED_BY(mu_) = 0;             // bytes
+  uint64_t open_operations_ GUARDED_BY(mu_) = 0;
+  bool gate_shut_ GUARDED_BY(mu_) = false;
+  bool io_busy_ GUARDED_BY(mu_) = false;
+  bool write_behind_queued_ GUARDED_BY(mu_) = false;
+  bool stopping_ GUARDED_BY(mu_) = false;
+  uint64_t sync_requests_ GUARDED_BY(mu_) = 0;
+  uint64_t synced_requests_ GUARDED_BY(mu_) = 0;
+  uint64_t jobs_ GUARDED_BY(mu_) = 0;
+  std::optional<Error> failure_ GUARDED_BY(mu_);
+  std::function<Result<void>()> hook_ GUARDED_BY(mu_);
+
+  std::atomic<uint64_t> visible_seq_;
+  std::atomic<uint64_t> durable_seq_;
+  std::atomic<uint64_t> next_number_;
+  std::atomic<uint64_t> seals_ = 0;
+  std::atomic<uint64_t> commits_ = 0;
+};
+
+}  // namespace cairn::store

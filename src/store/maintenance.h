@@ -1,0 +1,109 @@
+// Background work on sealed segments: finding what is dead, writing the liveness map, merging the index, compacting.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "cairn/result.h"
+#include "index/table.h"
+#include "io/env.h"
+#include "store/catalog.h"
+#include "store/liveness.h"
+#include "store/log_writer.h"
+
+namespace cairn::store {
+
+// One step after the other, never two at once: hence kills, merges and compaction never race each other (design §4.4, §4.5).
+//
+//  1. kills    for each sealed log segment, oldest first: which older records did its records replace?
+//  2. map      after every kMapInterval segments the changed bitmaps go into the log, twice: now and with the next map
+//  3. merge    footers whose kills are in a durable map become a run; neighbouring runs of similar size become one
+//  4. compact  covered segments that are mostly dead are rewritten; nothing of the index changes
+//  5. unlink   what was replaced, once no reader holds it; only when that is durable its id is forgotten
+//
+// Thread-safe. An error stops the work until the next kick; it is logged, and the store goes on (nothing is lost by not reclaiming).
+class Maintenance : public std::enable_shared_from_this<Maintenance> {
+ public:
+  struct Config {
+    io::Env* env = nullptr;
+    std::shared_ptr<io::Directory> index_directory;
+    std::shared_ptr<const SegmentFiles> files;
+    format::Superblock superblock;
+    std::shared_ptr<Logger> logger;
+  };
+  Maintenance(Config config, Catalog* catalog, ValueReader* values, std::shared_ptr<LogWriter> log);
+
+  // There may be something to do.
+  void kick() EXCLUDES(mu_);
+  // Works in this thread until there is nothing left that is worth it.
+  Result<void> settle() EXCLUDES(mu_);
+  // Lets the current step finish and does no other.
+  void stop() EXCLUDES(mu_);
+  // After stop(): forgets ids of files that are gone, writes the last manifest.
+  Result<void> finish() EXCLUDES(mu_);
+
+  [[nodiscard]] uint64_t live_bytes() const { return liveness_.live_bytes(*catalog_->current()->segments); }
+  [[nodiscard]] uint64_t merges() const { return merges_; }
+  [[nodiscard]] uint64_t compactions() const { return compactions_; }
+
+ private:
+  void job() EXCLUDES(mu_);
+  Result<bool> step();  // false: nothing to do
+  Result<void> load();  // the map, once
+  Result<bool> kill_step();
+  Result<void> kill_segment(const Version& version, const LogLevel& level);
+  Result<bool> map_step();
+  Result<bool> merge_step();
+  Result<bool> merge_footers(const Version& version);
+  Result<bool> merge_runs(const Version& version);
+  Result<void> install_run(const std::vector<std::unique_ptr<index::Iterator>>&);
+  Result<std::shared_ptr<const Run>> write_run(std::vector<std::unique_ptr<index::Iterator>> inputs, bool bottom,
+                                               index::ManifestRun& meta);
+  Result<bool> compact_step();
+  struct Pick {
+    std::vector<SegmentSet::Ref> sources;  // neighbours
+  };
+  std::optional<Pick> pick_victims(const Version& version) const;
+  Result<void> compact(const Pick& pick);
+  Result<SegmentSet::Ref> write_compacted(const Pick& pick);
+  Result<bool> retire_extents();
+  void retire(const std::vector<SegmentSet::Ref>& segments);
+  Result<bool> unlink_step();
+  void remove_tables(const std::vector<index::ManifestTable>& tables);
+  [[nodiscard]] bool erase_is_garbage(SeqNo seq) const { return seq <= erase_through_; }
+
+  const Config config_;
+  Catalog* const catalog_;
+  ValueReader* const values_;
+  const std::shared_ptr<LogWriter> log_;
+
+  // Only the one that works (running_) touches these.
+  Liveness liveness_;              // thread-safe by itself: statistics read it
+  bool loaded_ = false;
+  SeqNo killed_through_;           // kills of all records up to here are in liveness_
+  SeqNo map_through_;              // ... are in the map last written to the log
+  SeqNo map_seq_;                  // that map's last record: durable once the log is, up to here
+  SeqNo merge_through_;            // ... are in a durable map: footers up to here may be merged
+  SeqNo erase_through_;            // ... are in a durable map, twice: erases up to here are garbage
+  SeqNo previous_map_through_;
+  uint64_t killed_since_map_ = 0;  // segments
+  std::vector<SegmentId> changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
+  std::vector<SegmentId> dead_extents_;
+  std::vector<SegmentId> forgotten_;       // gone for good: their bitmaps are erased with the next map
+  std::vector<SegmentId> uncompactable_;   // damaged: left as they are
+
+  mutable Mutex mu_;
+  CondVar idle_;
+  bool running_ GUARDED_BY(mu_) = false;
+  bool queued_ GUARDED_BY(mu_) = false;
+  bool stopping_ GUARDED_BY(mu_) = false;
+  std::vector<SegmentId> released_ GUARDED_BY(mu_);  // retired, and no reader left
+  std::atomic<uint64_t> merges_ = 0;
+  std::atomic<uint64_t> compactions_ = 0;
+};
+
+}  // namespace cairn::store

@@ -1,0 +1,130 @@
+// Reading: get, cursors, snapshots.
+#include <utility>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "store/store_impl.h"
+
+namespace cairn {
+
+using store::FoundEntry;
+
+namespace {
+
+Result<Value> get_from(const store::Version& version, SeqNo max_seq, store::ValueReader& values, ByteView key, ReadRange range) {
+  TRY_ASSIGN(auto found, version.find(key, max_seq));
+  if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
+  return values.read(version, key, *found, range);
+}
+
+}  // namespace
+
+// A point read sees the newest version there is, published or about to be: nothing can fail between the two, and a merge may have
+// dropped what an older moment would have seen.
+Result<Value> Store::get(ByteView key, ReadRange range) const {
+  const auto version = impl_->catalog->current();
+  return get_from(*version, kMaxSeq, *impl_->values, key, range);
+}
+
+Result<uint64_t> Store::value_size(ByteView key) const {
+  const auto version = impl_->catalog->current();
+  TRY_ASSIGN(auto found, version->find(key, kMaxSeq));
+  if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
+  return impl_->values->size(*version, key, *found);
+}
+
+Snapshot Store::snapshot() const {
+  auto impl = std::make_shared<Snapshot::Impl>();
+  std::tie(impl->version, impl->seq) =
+      impl_->catalog->current_at([this] { return impl_->log ? impl_->log->visible() : kMaxSeq; });
+  impl->values = impl_->values.get();
+  return Snapshot(std::move(impl));
+}
+
+Cursor Store::scan(ByteView prefix) const { return snapshot().scan(prefix); }
+
+Snapshot::Snapshot(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Snapshot::Snapshot(const Snapshot&) = default;
+Snapshot::~Snapshot() = default;
+
+Result<Value> Snapshot::get(ByteView key, ReadRange range) const {
+  return get_from(*impl_->version, impl_->seq, *impl_->values, key, range);
+}
+
+Cursor Snapshot::scan(ByteView prefix) const {
+  return Cursor(std::make_unique<Cursor::Impl>(impl_->version, impl_->seq, Bytes(prefix), impl_->values));
+}
+
+// ---- Cursor ----
+
+Cursor::Impl::Impl(std::shared_ptr<const store::Version> version, SeqNo max_seq, Bytes prefix, store::ValueReader* values)
+    : version_(std::move(version)), max_seq_(max_seq), prefix_(std::move(prefix)), values_(values),
+      iterator_(version_->iterate(true)) {
+  seek(prefix_);
+}
+
+void Cursor::Impl::seek(ByteView key) {
+  valid_ = false;
+  status_ = iterator_->seek(std::max(key, ByteView(prefix_)));
+  settle();
+}
+
+void Cursor::Impl::next() {
+  CHECK(valid_);
+  const Bytes key(iterator_->key());
+  valid_ = false;
+  // Older versions of the same key follow it.
+  do {
+    status_ = iterator_->next();
+  } while (status_ && iterator_->valid() && iterator_->key() == key);
+  settle();
+}
+
+void Cursor::Impl::settle() {
+  while (status_ && iterator_->valid()) {
+    if (!iterator_->key().starts_with(prefix_)) return;
+    const format::IndexEntry& entry = iterator_->entry();
+    if (entry.seq > max_seq_) {
+      status_ = iterator_->next();
+      continue;
+    }
+    if (entry.type != format::RecordType::kErase) {
+      valid_ = true;
+      return;
+    }
+    const Bytes erased(iterator_->key());
+    do {
+      status_ = iterator_->next();
+    } while (status_ && iterator_->valid() && iterator_->key() == erased);
+  }
+}
+
+FoundEntry Cursor::Impl::found() const {
+  FoundEntry out{iterator_->entry(), nullptr, nullptr};
+  // Bytes that are still in a slab have to be read from there.
+  for (const auto& level : version_->log)
+    if (level.slab && level.segment->id() == out.entry.segment) out.slab = level.slab;
+  return out;
+}
+
+Result<Value> Cursor::Impl::value() const {
+  FoundEntry f = found();
+  if (f.entry.has_small && f.entry.type != format::RecordType::kExtent) return Value::own(Bytes(f.entry.small));
+  return values_->read(*version_, iterator_->key(), f, {});
+}
+
+Result<uint64_t> Cursor::Impl::size() const { return values_->size(*version_, iterator_->key(), found()); }
+
+Cursor::Cursor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Cursor::Cursor(Cursor&&) noexcept = default;
+Cursor& Cursor::operator=(Cursor&&) noexcept = default;
+Cursor::~Cursor() = default;
+bool Cursor::valid() const { return impl_->valid(); }
+ByteView Cursor::key() const { return impl_->key(); }
+Result<uint64_t> Cursor::value_size() const { return impl_->size(); }
+Result<Value> Cursor::value() const { return impl_->value(); }
+void Cursor::next() { impl_->next(); }
+void Cursor::seek(ByteView key) { impl_->seek(key); }
+Result<void> Cursor::status() const { return impl_->status(); }
+
+}  // namespace cairn

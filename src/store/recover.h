@@ -1,0 +1,51 @@
+// Opening: from the manifest and what lies behind it in the log to a version.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "cairn/result.h"
+#include "format/superblock.h"
+#include "index/manifest.h"
+#include "io/env.h"
+#include "log/scan.h"
+#include "store/log_writer.h"
+#include "store/version.h"
+
+namespace cairn::store {
+
+struct Recovered {
+  index::Manifest manifest;
+  std::shared_ptr<Version> version;
+  LogWriter::Start start;
+  std::vector<std::string> leftovers;  // files in segments/ that hold nothing: to be unlinked once the manifest is written
+  std::vector<std::string> unreadable; // files in segments/ whose header cannot be read: to be moved to quarantine/
+  bool changed = false;                // the manifest on disk is behind `manifest`
+  uint64_t damaged = 0;                // ranges found damaged below a durable position
+};
+
+struct RecoverContext {
+  std::string path;  // of the store, for messages
+  io::Directory* store = nullptr;
+  std::shared_ptr<const SegmentFiles> files;
+  io::Directory* index = nullptr;
+  std::shared_ptr<io::Directory> index_shared;
+  format::Superblock superblock;
+  bool read_only = false;
+  Logger* logger = nullptr;
+};
+
+// Design §4.6. Nothing is inferred: the manifest names segments, runs and retired ids; newer log segments follow the chain of
+// their headers; the newest, unproven one is scanned, cut behind its last complete commit and sealed (in memory only, if read-only).
+// kCorrupt with the file and the fsck command if the manifest, a table or a link of the chain is missing or damaged.
+Result<Recovered> recover(const RecoverContext& context);
+
+// Index entries of scanned records, sorted for a footer.
+std::shared_ptr<index::Memtable> index_records(const std::vector<log::ScannedRecord>& records, SegmentId id);
+format::IndexEntry entry_of(const log::ScannedRecord& record, SegmentId id);
+// The footer of a segment whose records are `memtable`; fills in trailer.entries and trailer.record_bytes as well.
+Result<Bytes> build_footer(const index::Memtable& memtable, format::TableTrailer& trailer);
+
+}  // namespace cairn::store

@@ -1,0 +1,77 @@
+// The segments a store consists of: identity, footer, reading records, and life until the last reader leaves.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cairn/result.h"
+#include "format/segment.h"
+#include "index/block_cache.h"
+#include "index/manifest.h"
+#include "index/table.h"
+#include "io/env.h"
+#include "io/file_cache.h"
+
+namespace cairn::store {
+
+// What every segment needs to open its file: outlives them all.
+struct SegmentFiles {
+  std::shared_ptr<io::Directory> directory;  // segments/
+  std::shared_ptr<io::FileCache> files;
+  std::shared_ptr<index::BlockCache> blocks;
+};
+
+// A sealed segment of any kind (or, with `meta.file_size` 0, the open one, whose bytes are in a slab). Immutable and
+// thread-safe, but for the flag that has its file unlinked when the last reference goes (design §4.5: readers pin).
+class Segment {
+ public:
+  Segment(index::ManifestSegment meta, std::shared_ptr<const SegmentFiles> files);
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+
+  [[nodiscard]] const index::ManifestSegment& meta() const { return meta_; }
+  [[nodiscard]] SegmentId id() const { return meta_.id; }
+  [[nodiscard]] const std::string& name() const { return name_; }  // in messages: "segments/….seg"
+
+  // The footer, opened on first use. kCorrupt, kIo.
+  Result<std::shared_ptr<const index::Table>> footer() const EXCLUDES(mu_);
+  // Stored bytes of the record that `entry` describes (entry.offset is right for this segment), verified.
+  Result<Value> read(ByteView key, const format::IndexEntry& entry) const;
+  Result<std::shared_ptr<const io::File>> file() const;
+
+  // Calls `released` when the last reference goes. Set once.
+  void retire(std::function<void(SegmentId)> released) const EXCLUDES(mu_);
+
+ private:
+  const index::ManifestSegment meta_;
+  const std::shared_ptr<const SegmentFiles> files_;
+  const std::string file_name_;
+  const std::string name_;
+  mutable Mutex mu_;  // a leaf, but for opening the footer's file
+  mutable std::shared_ptr<const index::Table> footer_ GUARDED_BY(mu_);
+  mutable std::function<void(SegmentId)> released_ GUARDED_BY(mu_);
+};
+
+// All segments of a version: by id, and by the sequence numbers they own. Immutable.
+class SegmentSet {
+ public:
+  using Ref = std::shared_ptr<const Segment>;
+  SegmentSet() = default;
+  explicit SegmentSet(std::vector<Ref> segments);
+  [[nodiscard]] const Ref* find(SegmentId id) const;
+  [[nodiscard]] const Ref* owner(SeqNo seq) const;  // null if nobody owns it
+  [[nodiscard]] const std::vector<Ref>& all() const { return by_range_; }  // owners by range, then extents by id
+
+ private:
+  std::vector<Ref> by_range_;
+  size_t owners_ = 0;  // the first so many of by_range_ own ranges
+  std::unordered_map<SegmentId, size_t> by_id_;
+};
+
+}  // namespace cairn::store

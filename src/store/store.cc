@@ -1,0 +1,287 @@
+// The public face of the engine: opening, writing, closing.
+#include "cairn/store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "io/file_cache.h"
+#include "store/recover.h"
+#include "store/store_impl.h"
+
+namespace cairn {
+namespace {
+
+constexpr char kLockFile[] = "lock";
+constexpr char kQuarantineDir[] = "quarantine";
+constexpr size_t kOpenFiles = 256;
+
+Result<format::Superblock> read_superblock(const io::Directory& directory, const std::string& path) {
+  auto file = directory.open(format::kSuperblockFile, {});
+  if (!file) {
+    if (file.error().code == ErrorCode::kNotFound)
+      return fail(ErrorCode::kInvalid, fmt::format("{} is not a CairnFS store (it has no superblock); make one with: mkfs.cairnfs {}",
+                                                   path, path));
+    return fail(file.error());
+  }
+  Bytes bytes(4096, '\0');
+  TRY_ASSIGN(const size_t got, (*file)->pread(0, bytes));
+  bytes.resize(got);
+  if (got < 4096)
+    return fail(ErrorCode::kCorrupt, fmt::format("{}/superblock is truncated ({} of 4096 bytes); run: fsck.cairnfs {}", path, got, path));
+  auto superblock = format::decode_superblock(bytes);
+  if (superblock) return superblock;
+  const Error& e = superblock.error();
+  const auto* remedy = e.code == ErrorCode::kUnsupported ? "use a newer cairnfs" : "run: fsck.cairnfs ";
+  return fail(e.code, fmt::format("{}/superblock: {}; {}{}", path, e.message, remedy, e.code == ErrorCode::kUnsupported ? "" : path));
+}
+
+// Files that hold nothing go; files that nobody can read are set aside, never deleted.
+Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {
+  if (recovered.leftovers.empty() && recovered.unreadable.empty()) return {};
+  io::Directory& segments = *impl.files->directory;
+  for (const std::string& name : recovered.leftovers) TRY(segments.unlink(name));
+  if (!recovered.unreadable.empty()) {
+    if (auto made = impl.directory->make_dir(kQuarantineDir); !made && made.error().code != ErrorCode::kExists) return made;
+    TRY_ASSIGN(auto quarantine, impl.directory->open_dir(kQuarantineDir));
+    for (const std::string& name : recovered.unreadable) TRY(segments.rename_into(name, *quarantine, name));
+    TRY(quarantine->sync());
+    TRY(impl.directory->sync());
+  }
+  return segments.sync();
+}
+
+// Table files that no run names: a merge that was not installed, or inputs of one that was.
+Result<void> remove_stray_tables(Store::Impl& impl, const index::Manifest& manifest) {
+  TRY_ASSIGN(const auto names, impl.index_directory->list());
+  for (const std::string& name : names) {
+    const auto id = index::parse_table_file_name(name);
+    if (!id) continue;
+    const bool named = std::any_of(manifest.runs.begin(), manifest.runs.end(), [&](const index::ManifestRun& run) {
+      return std::any_of(run.tables.begin(), run.tables.end(), [&](const auto& t) { return t.id == *id; });
+    });
+    if (!named) TRY(impl.index_directory->unlink(name));
+  }
+  return {};
+}
+
+Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered) {
+  store::LogWriter::Config config;
+  config.env = impl.env;
+  config.files = impl.files;
+  config.superblock = impl.superblock;
+  config.commit_interval_ms = impl.options.commit_interval_ms;
+  config.logger = impl.logger;
+  auto maintenance = std::make_shared<std::weak_ptr<store::Maintenance>>();
+  config.on_sealed = [maintenance] {
+    if (auto m = maintenance->lock()) m->kick();
+  };
+  impl.log = std::make_shared<store::LogWriter>(config, impl.catalog.get(), recovered.start);
+  store::Maintenance::Config maintenance_config{impl.env, impl.index_directory, impl.files, impl.superblock, impl.logger};
+  impl.maintenance =
+      std::make_shared<store::Maintenance>(maintenance_config, impl.catalog.get(), impl.values.get(), impl.log);
+  *maintenance = impl.maintenance;
+  return impl.log->start();
+}
+
+Result<void> open_directories(Store::Impl& impl, const std::string& path) {
+  TRY_ASSIGN(auto segments, impl.directory->open_dir(format::kSegmentsDir));
+  auto index_directory = impl.directory->open_dir(index::kIndexDir);
+  if (!index_directory && index_directory.error().code == ErrorCode::kNotFound)
+    return fail(ErrorCode::kCorrupt, fmt::format("{}/{} is missing; run: fsck.cairnfs --rebuild-index {}", path, index::kIndexDir, path));
+  if (!index_directory) return fail(index_directory.error());
+  auto files = std::make_shared<store::SegmentFiles>();
+  files->directory = std::move(segments);
+  files->files = std::make_shared<io::FileCache>(kOpenFiles);
+  files->blocks = std::make_shared<index::BlockCache>(impl.options.block_cache_bytes);
+  impl.files = std::move(files);
+  impl.index_directory = std::move(*index_directory);
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& path, const Options& options) {
+  return open(io::posix_env(), path.string(), options);
+}
+
+Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path, const Options& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->env = &env;
+  impl->options = options;
+  impl->logger = options.logger ? options.logger : null_logger();
+  impl->path = path;
+  auto directory = env.open_dir(path);
+  if (!directory) return fail(directory.error().code, fmt::format("cannot open store {}: {}", path, directory.error().message));
+  impl->directory = std::move(*directory);
+  TRY_ASSIGN(impl->superblock, read_superblock(*impl->directory, path));
+  auto lock = impl->directory->lock(kLockFile, options.owner);
+  if (!lock) return fail(lock.error().code, fmt::format("store {}: {}", path, lock.error().message));
+  impl->lock = std::move(*lock);
+  TRY(open_directories(*impl, path));
+
+  store::RecoverContext context{path, impl->directory.get(), impl->files, impl->index_directory.get(), impl->index_directory,
+                                impl->superblock, options.read_only, impl->logger.get()};
+  TRY_ASSIGN(auto recovered, store::recover(context));
+  impl->catalog = std::make_shared<store::Catalog>(impl->directory, impl->superblock.uuid, recovered.manifest, recovered.version);
+  impl->values = std::make_unique<store::ValueReader>(impl->files, options.chunk_cache_bytes);
+  impl->read_only_next_number = recovered.start.next_number;
+  if (!options.read_only) {
+    // From here on nothing is lost by a crash: the manifest names what recovery sealed, then what it replaced goes.
+    if (recovered.changed) TRY(impl->catalog->apply([](index::Manifest&) {}, [](store::Version&) {}));
+    TRY(clear_leftovers(*impl, recovered));
+    TRY(remove_stray_tables(*impl, recovered.manifest));
+    TRY(start_writing(*impl, recovered));
+    impl->maintenance->kick();
+  }
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Store::~Store() {
+  if (impl_->closed) return;
+  if (auto closed = close(); !closed) impl_->logger->error("close_failed reason=\"{}\"", closed.error().message);
+}
+
+Result<void> Store::close() {
+  CHECK(!impl_->closed);
+  impl_->closed = true;
+  if (!impl_->log) return {};
+  impl_->maintenance->stop();
+  auto stopped = impl_->log->stop();
+  if (stopped) stopped = impl_->maintenance->finish();
+  impl_->lock.reset();
+  return stopped;
+}
+
+Result<void> Store::write(const WriteBatch& batch, Durability durability) {
+  if (!impl_->log) return fail(ErrorCode::kReadOnly, "the store was opened read-only");
+  TRY_ASSIGN(auto changes, impl_->prepare(batch));
+  // Large values have become pointers by now, so the cost is that of what is really written.
+  uint64_t cost = 0;
+  for (const store::PreparedChange& c : changes) cost += log_cost(c.key.size(), c.stored.size());
+  if (cost > max_operation_room())
+    return fail(ErrorCode::kTooLarge, fmt::format("batch of {} bytes: at most {} in a store with segments of {}", cost,
+                                                  max_operation_room(), impl_->superblock.segment_size));
+  const bool only_erases = std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c->is_erase; });
+  TRY(impl_->log->begin(cost, only_erases ? OperationKind::kFree : OperationKind::kGrow));
+  impl_->log->write(changes, cost);
+  impl_->log->end(0);
+  return durability == Durability::kSync ? sync() : Result<void>();
+}
+
+Result<void> Store::sync() {
+  if (!impl_->log) return {};
+  return impl_->log->sync();
+}
+
+Result<void> Store::seal() {
+  if (!impl_->log) return {};
+  return impl_->log->seal();
+}
+
+Result<void> Store::settle() {
+  if (!impl_->log) return {};
+  return impl_->maintenance->settle();
+}
+
+uint64_t Store::next_number() { return impl_->log ? impl_->log->next_number() : impl_->read_only_next_number++; }
+
+io::Env& Store::env() const { return *impl_->env; }
+
+// ---- Operations ----
+
+Result<Store::Operation> Store::begin(uint64_t room, OperationKind kind) {
+  if (!impl_->log) return fail(ErrorCode::kReadOnly, "the store was opened read-only");
+  TRY(impl_->log->begin(room, kind));
+  return Operation(this, room);
+}
+
+uint64_t Store::max_operation_room() const { return impl_->superblock.segment_size / 4; }
+uint64_t Store::kept_max() const { return impl_->log ? impl_->log->kept_max() : 0; }
+
+void Store::set_commit_hook(std::function<Result<void>(Operation&)> hook) {
+  if (!impl_->log) return;
+  if (!hook) return impl_->log->set_hook(nullptr);
+  impl_->log->set_hook([this, hook = std::move(hook)]() -> Result<void> {
+    Operation operation(this, impl_->log->take_kept());
+    return hook(operation);
+  });
+}
+
+Store::Operation::Operation(Operation&& other) noexcept : store_(std::exchange(other.store_, nullptr)), room_(other.room_) {}
+
+Store::Operation::~Operation() {
+  if (store_) store_->impl_->log->end(room_);
+}
+
+Result<void> Store::Operation::write(const WriteBatch& batch) {
+  const uint64_t cost = batch.log_cost();
+  CHECK(cost <= room_);
+  TRY_ASSIGN(auto changes, store_->impl_->prepare(batch));
+  room_ -= cost;
+  store_->impl_->log->write(changes, cost);
+  return {};
+}
+
+bool Store::Operation::keep(uint64_t bytes) {
+  CHECK(bytes <= room_);
+  if (!store_->impl_->log->keep(bytes)) return false;
+  room_ -= bytes;
+  return true;
+}
+
+void Store::Operation::reclaim(uint64_t bytes) {
+  store_->impl_->log->reclaim(bytes);
+  room_ += bytes;
+}
+
+uint64_t Store::Operation::room() const { return room_; }
+
+// ---- Statistics ----
+
+StoreStats Store::stats() const {
+  StoreStats out;
+  const format::Superblock& sb = impl_->superblock;
+  out.mode = sb.mode;
+  out.limit = sb.limit;
+  out.segment_size = sb.segment_size;
+  out.chunk_size = sb.chunk_size;
+  const auto version = impl_->catalog->current();
+  for (const auto& segment : version->segments->all()) out.allocated_bytes += (segment->meta().file_size + 4095) / 4096 * 4096;
+  for (const auto& run : version->runs) {
+    out.tables += run->tables.size();
+    for (const auto& table : run->tables) out.allocated_bytes += (table.meta.file_size + 4095) / 4096 * 4096;
+  }
+  out.segments = version->segments->all().size();
+  out.runs = version->runs.size();
+  out.unmerged_footers = version->log.size();
+  out.corrupt_reads = impl_->values->corrupt_reads();
+  if (const auto space = impl_->directory->space()) {
+    out.disk_total = space->total;
+    out.disk_available = space->available;
+  }
+  if (!impl_->log) {
+    out.read_only = true;
+    return out;
+  }
+  out.allocated_bytes += 2 * sb.segment_size;  // the open segment and the prepared one
+  out.live_bytes = impl_->maintenance->live_bytes();
+  out.merges = impl_->maintenance->merges();
+  out.compactions = impl_->maintenance->compactions();
+  out.seals = impl_->log->seals();
+  out.commits = impl_->log->commits();
+  out.last_seq = impl_->log->visible().value;
+  out.durable_seq = impl_->log->durable().value;
+  if (const auto failure = impl_->log->failure()) {
+    out.read_only = true;
+    out.read_only_reason = failure->message;
+  }
+  return out;
+}
+
+}  // namespace cairn

@@ -1,0 +1,78 @@
+// What a Store consists of. The pieces know each other only through what is passed to them.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/log.h"
+#include "cairn/store.h"
+#include "format/superblock.h"
+#include "io/env.h"
+#include "store/catalog.h"
+#include "store/log_writer.h"
+#include "store/maintenance.h"
+#include "store/segment_set.h"
+#include "store/version.h"
+
+namespace cairn {
+
+class Store::Impl {
+ public:
+  // Members in the order they are made; destroyed the other way round.
+  io::Env* env = nullptr;
+  Options options;
+  std::shared_ptr<Logger> logger;
+  std::string path;
+  std::shared_ptr<io::Directory> directory;
+  std::unique_ptr<io::FileLock> lock;
+  format::Superblock superblock;
+  std::shared_ptr<const store::SegmentFiles> files;
+  std::shared_ptr<io::Directory> index_directory;
+  std::shared_ptr<store::Catalog> catalog;
+  std::unique_ptr<store::ValueReader> values;
+  std::shared_ptr<store::LogWriter> log;           // none when read-only
+  std::shared_ptr<store::Maintenance> maintenance; // none when read-only
+  std::atomic<uint64_t> read_only_next_number = 1024;
+  bool closed = false;
+
+  // Compresses and hashes; values of more than a quarter of a segment become extents first (their pointer is what is returned).
+  Result<std::vector<store::PreparedChange>> prepare(const WriteBatch& batch);
+  Result<void> write_extent(const WriteBatch::Change& change, store::PreparedChange& out);
+  [[nodiscard]] uint64_t largest_record_value() const { return superblock.segment_size / 8; }
+};
+
+// A cursor's inside: an iterator over all levels, filtered to the newest visible version of each key.
+class Cursor::Impl {
+ public:
+  Impl(std::shared_ptr<const store::Version> version, SeqNo max_seq, Bytes prefix, store::ValueReader* values);
+  void seek(ByteView key);
+  void next();
+  [[nodiscard]] bool valid() const { return valid_; }
+  [[nodiscard]] ByteView key() const { return iterator_->key(); }
+  [[nodiscard]] Result<uint64_t> size() const;
+  [[nodiscard]] Result<Value> value() const;
+  [[nodiscard]] const Result<void>& status() const { return status_; }
+
+ private:
+  void settle();  // moves to the next entry that counts
+  [[nodiscard]] store::FoundEntry found() const;
+
+  std::shared_ptr<const store::Version> version_;
+  SeqNo max_seq_;
+  Bytes prefix_;
+  store::ValueReader* values_;
+  std::unique_ptr<index::Iterator> iterator_;
+  bool valid_ = false;
+  Result<void> status_;
+};
+
+class Snapshot::Impl {
+ public:
+  std::shared_ptr<const store::Version> version;
+  SeqNo seq;
+  store::ValueReader* values = nullptr;
+};
+
+}  // namespace cairn

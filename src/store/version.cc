@@ -1,0 +1,183 @@
+#include "store/version.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/try.h"
+#include "log/segment_reader.h"
+
+namespace cairn::store {
+namespace {
+
+// A run as one ordered sequence: its tables one after the other, without what was clipped.
+class RunIterator final : public index::Iterator {
+ public:
+  RunIterator(std::shared_ptr<const Run> run, bool fill_cache) : run_(std::move(run)), fill_cache_(fill_cache) {}
+
+  Result<void> seek(ByteView target, SeqNo max_seq) override {
+    const auto& tables = run_->tables;
+    const auto it = std::lower_bound(tables.begin(), tables.end(), target,
+                                     [](const RunTable& t, ByteView key) { return t.meta.last_key < key; });
+    at_ = static_cast<size_t>(it - tables.begin());
+    if (at_ == tables.size()) {
+      current_.reset();
+      return {};
+    }
+    return enter(target, max_seq);
+  }
+  Result<void> next() override {
+    TRY(current_->next());
+    return skip_exhausted();
+  }
+  [[nodiscard]] bool valid() const override { return current_ && current_->valid(); }
+  [[nodiscard]] ByteView key() const override { return current_->key(); }
+  [[nodiscard]] const format::IndexEntry& entry() const override { return current_->entry(); }
+
+ private:
+  Result<void> enter(ByteView target, SeqNo max_seq) {
+    const RunTable& table = run_->tables[at_];
+    current_ = table.table->iterate(fill_cache_);
+    if (target < ByteView(table.meta.clip)) {
+      TRY(current_->seek(table.meta.clip));
+    } else {
+      TRY(current_->seek(target, max_seq));
+    }
+    return skip_exhausted();
+  }
+  Result<void> skip_exhausted() {
+    while (!current_->valid() && at_ + 1 < run_->tables.size()) {
+      ++at_;
+      const RunTable& table = run_->tables[at_];
+      current_ = table.table->iterate(fill_cache_);
+      TRY(current_->seek(table.meta.clip));
+    }
+    return {};
+  }
+
+  std::shared_ptr<const Run> run_;
+  bool fill_cache_;
+  size_t at_ = 0;
+  std::unique_ptr<index::Iterator> current_;
+};
+
+Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, SeqNo max_seq) {
+  const auto it = std::lower_bound(run.tables.begin(), run.tables.end(), key,
+                                   [](const RunTable& t, ByteView k) { return t.meta.last_key < k; });
+  if (it == run.tables.end() || key < ByteView(it->meta.first_key) || key < ByteView(it->meta.clip)) return std::nullopt;
+  TRY_ASSIGN(auto found, it->table->get(key, max_seq));
+  if (!found) return std::nullopt;
+  return FoundEntry{found->entry, found->pin, nullptr};
+}
+
+Result<std::optional<FoundEntry>> find_in_level(const LogLevel& level, ByteView key, SeqNo max_seq) {
+  if (level.memtable) {
+    auto entry = level.memtable->get(key, max_seq);
+    if (!entry) return std::nullopt;
+    return FoundEntry{*entry, level.memtable, level.slab};
+  }
+  TRY_ASSIGN(auto found, level.footer->get(key, max_seq));
+  if (!found) return std::nullopt;
+  return FoundEntry{found->entry, found->pin, nullptr};
+}
+
+}  // namespace
+
+std::unique_ptr<index::Iterator> LogLevel::iterate(bool fill_cache) const {
+  return memtable ? memtable->iterate() : footer->iterate(fill_cache);
+}
+
+Result<std::optional<FoundEntry>> Version::find(ByteView key, SeqNo max_seq, const SegmentId* below) const {
+  for (const LogLevel& level : log) {
+    if (below && level.segment->id() >= *below) continue;
+    TRY_ASSIGN(auto found, find_in_level(level, key, max_seq));
+    if (found) return found;
+  }
+  for (const auto& run : runs) {
+    TRY_ASSIGN(auto found, find_in_run(*run, key, max_seq));
+    if (found) return found;
+  }
+  return std::nullopt;
+}
+
+std::unique_ptr<index::Iterator> Version::iterate(bool fill_cache) const {
+  std::vector<std::unique_ptr<index::Iterator>> inputs;
+  for (const LogLevel& level : log) inputs.push_back(level.iterate(fill_cache));
+  for (const auto& run : runs) inputs.push_back(std::make_unique<RunIterator>(run, fill_cache));
+  return index::merge_iterators(std::move(inputs));
+}
+
+Result<format::IndexEntry> locate(const Segment& segment, ByteView key, SeqNo seq) {
+  TRY_ASSIGN(auto footer, segment.footer());
+  TRY_ASSIGN(auto found, footer->get(key, seq));
+  if (!found || found->entry.seq != seq)
+    return fail(ErrorCode::kCorrupt, fmt::format("{}: footer does not list record seq={} that the segment owns",
+                                                 segment.name(), seq.value));
+  format::IndexEntry entry = found->entry;
+  entry.small = {};  // belongs to the block, and nobody needs it
+  entry.has_small = false;
+  return entry;
+}
+
+Result<Value> ValueReader::stored(const Version& version, ByteView key, const FoundEntry& found) {
+  const format::IndexEntry& entry = found.entry;
+  if (found.slab) {
+    const char* record = found.slab->data() + entry.offset;
+    return Value({record + format::kRecordHeaderSize + key.size(), entry.stored_length}, found.slab);
+  }
+  if (const auto* segment = version.segments->find(entry.segment)) return (*segment)->read(key, entry);
+  // The place is a hint: the segment was compacted. The owner of the sequence number has the record now.
+  const auto* owner = version.segments->owner(entry.seq);
+  if (!owner)
+    return fail(ErrorCode::kCorrupt, fmt::format("record seq={}: segment {} is missing and no other owns the number",
+                                                 entry.seq.value, format::segment_file_name(entry.segment)));
+  TRY_ASSIGN(auto moved, locate(**owner, key, entry.seq));
+  return (*owner)->read(key, moved);
+}
+
+Result<Value> ValueReader::whole(const Version& version, ByteView key, const FoundEntry& found) {
+  if (found.entry.has_small) return Value(found.entry.small, found.pin);
+  if (auto cached = chunks_.find(found.entry.seq)) return *cached;
+  TRY_ASSIGN(auto bytes, stored(version, key, found));
+  TRY_ASSIGN(auto value, log::decode_value(found.entry, std::move(bytes)));
+  // A value that lies uncompressed in a slab is as good as cached.
+  if (!found.slab || found.entry.codec != format::Codec::kNone) chunks_.insert(found.entry.seq, value);
+  return value;
+}
+
+Result<Value> ValueReader::extent(const Version& version, ByteView key, const format::ExtentPointer& pointer, ReadRange range) {
+  const auto* segment = version.segments->find(pointer.segment);
+  if (!segment)
+    return fail(ErrorCode::kCorrupt, fmt::format("extent segment {} is missing", format::segment_file_name(pointer.segment)));
+  TRY_ASSIGN(auto file, (*segment)->file());
+  return log::read_extent(*file, (*segment)->name(), pointer, key, range.offset, range.length);
+}
+
+Result<Value> ValueReader::read(const Version& version, ByteView key, const FoundEntry& found, ReadRange range) {
+  auto result = [&]() -> Result<Value> {
+    TRY_ASSIGN(auto value, whole(version, key, found));
+    uint64_t size = value.size();
+    if (found.entry.type == format::RecordType::kExtent) {
+      TRY_ASSIGN(auto pointer, format::decode_extent_pointer(value.view()));
+      size = pointer.length;
+      range.offset = std::min(range.offset, size);
+      range.length = std::min(range.length, size - range.offset);
+      return extent(version, key, pointer, range);
+    }
+    range.offset = std::min(range.offset, size);
+    range.length = std::min(range.length, size - range.offset);
+    return value.slice(range.offset, range.length);
+  }();
+  if (!result && result.error().code == ErrorCode::kCorrupt) ++corrupt_reads_;
+  return result;
+}
+
+Result<uint64_t> ValueReader::size(const Version& version, ByteView key, const FoundEntry& found) {
+  if (found.entry.type != format::RecordType::kExtent) return found.entry.raw_length;
+  TRY_ASSIGN(auto value, whole(version, key, found));
+  TRY_ASSIGN(auto pointer, format::decode_extent_pointer(value.view()));
+  return pointer.length;
+}
+
+}  // namespace cairn::store

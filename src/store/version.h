@@ -1,0 +1,81 @@
+// A version: everything a reader needs to find any key, at one moment. Immutable; readers hold it, so nothing vanishes under
+// them. Levels, newest first: log segments not yet merged (memtable or footer), then runs.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cache/chunk_cache.h"
+#include "cairn/result.h"
+#include "cairn/store.h"
+#include "format/table.h"
+#include "index/iterator.h"
+#include "index/memtable.h"
+#include "index/table.h"
+#include "log/slab.h"
+#include "store/segment_set.h"
+
+namespace cairn::store {
+
+// One log segment as a level of the index. At least one of memtable and footer is there.
+struct LogLevel {
+  std::shared_ptr<const Segment> segment;
+  std::shared_ptr<index::Memtable> memtable;    // until the slab's room is needed
+  std::shared_ptr<log::Slab> slab;              // with the memtable, unless it was recovered
+  std::shared_ptr<const index::Table> footer;   // once sealed
+  [[nodiscard]] std::unique_ptr<index::Iterator> iterate(bool fill_cache) const;
+};
+
+struct RunTable {
+  index::ManifestTable meta;
+  std::shared_ptr<const index::Table> table;
+};
+struct Run {
+  std::vector<RunTable> tables;  // key ranges ascending, disjoint
+};
+
+struct FoundEntry {
+  format::IndexEntry entry;
+  std::shared_ptr<const void> pin;        // keeps entry.small alive
+  std::shared_ptr<const log::Slab> slab;  // where the record's bytes still are, or null
+};
+
+struct Version {
+  std::vector<LogLevel> log;                       // newest first; [0] is the open one (none when read-only)
+  std::vector<std::shared_ptr<const Run>> runs;    // newest first
+  std::shared_ptr<const SegmentSet> segments;      // sealed ones
+
+  // The newest version of `key` with seq <= max_seq: a put, an erase, or nothing. Looks only at levels older than
+  // `below` (an open or sealed log segment), if given.
+  Result<std::optional<FoundEntry>> find(ByteView key, SeqNo max_seq, const SegmentId* below = nullptr) const;
+  // Every version of every key from all levels, merged.
+  [[nodiscard]] std::unique_ptr<index::Iterator> iterate(bool fill_cache) const;
+};
+
+// Turns what find() gave into the value, verified: small values as they are, others from slab, chunk cache or segment; where the
+// place is out of date (the segment was compacted) the owner of the sequence number is asked. Thread-safe.
+class ValueReader {
+ public:
+  ValueReader(std::shared_ptr<const SegmentFiles> files, size_t chunk_cache_bytes)
+      : files_(std::move(files)), chunks_(chunk_cache_bytes) {}
+  Result<Value> read(const Version& version, ByteView key, const FoundEntry& found, ReadRange range);
+  // Length of the value in bytes, without reading it (but for an extent's pointer).
+  Result<uint64_t> size(const Version& version, ByteView key, const FoundEntry& found);
+  [[nodiscard]] uint64_t corrupt_reads() const { return corrupt_reads_; }
+
+ private:
+  Result<Value> stored(const Version& version, ByteView key, const FoundEntry& found);
+  Result<Value> extent(const Version& version, ByteView key, const format::ExtentPointer& pointer, ReadRange range);
+  Result<Value> whole(const Version& version, ByteView key, const FoundEntry& found);
+
+  const std::shared_ptr<const SegmentFiles> files_;
+  cache::ChunkCache chunks_;
+  std::atomic<uint64_t> corrupt_reads_ = 0;
+};
+
+// The record of `key` and `seq` in `segment`, by its footer. kCorrupt if it is not there (it must be).
+Result<format::IndexEntry> locate(const Segment& segment, ByteView key, SeqNo seq);
+
+}  // namespace cairn::store
