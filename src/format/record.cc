@@ -195,8 +195,8 @@ Result<ExtentPointer> decode_extent_pointer(ByteView bytes) {
   const auto disk = load<ExtentPointerDisk>(bytes);
   if (disk.zero != 0) return bad("unused bytes are not zero");
   if (disk.segment_id == 0) return bad("names no segment");
-  if (disk.length == 0) return bad("empty value");
-  if (disk.piece_size == 0 || disk.piece_size > kMaxRawLength) return bad("piece size out of range");
+  if (disk.length == 0 || disk.length > kMaxExtentLength) return bad("length out of range");
+  if (disk.piece_size < kMinPieceSize || disk.piece_size > kMaxRawLength) return bad("piece size out of range");
   return ExtentPointer{SegmentId(disk.segment_id), disk.length, disk.salt, disk.piece_size};
 }
 

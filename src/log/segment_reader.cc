@@ -1,0 +1,176 @@
+#include "log/segment_reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "format/checksum.h"
+
+namespace cairn::log {
+namespace {
+
+using format::RecordHeader;
+
+// Reads longer than this ask first whether the file can hold them at all.
+constexpr uint64_t kTrustedLength = 1 << 20;  // bytes
+
+// Memory that is not cleared first: a length that lied costs address space, not pages.
+Result<std::shared_ptr<char[]>> allocate(uint64_t length) {
+  try {
+    return std::make_shared_for_overwrite<char[]>(length);
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kOutOfMemory, fmt::format("no memory for a value of {} bytes", length));
+  }
+}
+
+tl::unexpected<Error> corrupt(const std::string& name, uint64_t offset, std::string_view what) {
+  return fail(ErrorCode::kCorrupt, fmt::format("{}: record at {}: {}", name, offset, what));
+}
+
+// What disagrees between the record that was read and what the index says of it, or null.
+const char* disagreement(const format::Record& record, ByteView key, const format::IndexEntry& entry) {
+  const RecordHeader& header = record.header;
+  if (record.key != key) return "holds another key";
+  if (header.seq != entry.seq || header.type != entry.type) return "holds another version";
+  if (header.stored_length != entry.stored_length || header.raw_length != entry.raw_length ||
+      header.codec != entry.codec) {
+    return "its lengths are not those that the index names";
+  }
+  if (header.value_checksum != entry.value_checksum) return "its value is not the one that the index names";
+  return nullptr;
+}
+
+Result<void> expect_room(const io::File& file, const std::string& name, uint64_t offset, uint64_t length) {
+  TRY_ASSIGN(const io::FileStat stat, file.stat());
+  if (offset > stat.size || length > stat.size - offset) return corrupt(name, offset, "reaches beyond the file");
+  return {};
+}
+
+// One piece of an extent: reads it into `buffer`, verifies it, and gives its stored bytes.
+Result<format::Record> read_piece(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
+                                  ByteView key, uint64_t index, std::span<char> buffer) {
+  const uint64_t offset = format::extent_piece_offset(key.size(), pointer.piece_size, index);
+  TRY_ASSIGN(const size_t got, file.pread(offset, buffer));
+  auto record = format::decode_record({buffer.data(), got}, {pointer.salt, pointer.segment, offset});
+  if (!record) return corrupt(name, offset, record.error().message);
+  const RecordHeader& header = record->header;
+  const uint64_t raw_length = std::min<uint64_t>(pointer.piece_size, pointer.length - index * pointer.piece_size);
+  if (header.type != format::RecordType::kPiece || header.seq != SeqNo(index) || record->key != key ||
+      header.raw_length != raw_length) {
+    return corrupt(name, offset, "is not the piece that belongs here");
+  }
+  if (!format::value_verifies(header, record->stored)) return corrupt(name, offset, "value: checksum mismatch");
+  return record;
+}
+
+// Copies bytes [begin, end) of a piece's raw content to `out`; `scratch` has room for all of it.
+Result<void> copy_raw(const format::Record& piece, uint64_t begin, uint64_t end, char* scratch, char* out) {
+  const char* raw = piece.stored.data();
+  if (piece.header.codec != format::Codec::kNone) {
+    TRY(format::decompress(piece.header.codec, piece.stored, scratch, piece.header.raw_length));
+    raw = scratch;
+  }
+  std::memcpy(out, raw + begin, end - begin);
+  return {};
+}
+
+}  // namespace
+
+Result<Value> read_record(const io::File& file, const std::string& name, uint64_t salt, SegmentId segment, ByteView key,
+                          const format::IndexEntry& entry) {
+  const uint64_t length = format::record_size(key.size(), entry.stored_length);
+  if (length > kTrustedLength) TRY(expect_room(file, name, entry.offset, length));
+  TRY_ASSIGN(auto buffer, allocate(length));
+  TRY_ASSIGN(const size_t got, file.pread(entry.offset, {buffer.get(), length}));
+  auto record = format::decode_record({buffer.get(), got}, {salt, segment, entry.offset});
+  if (!record) return corrupt(name, entry.offset, record.error().message);
+  if (const char* what = disagreement(*record, key, entry)) return corrupt(name, entry.offset, what);
+  if (!format::value_verifies(record->header, record->stored)) {
+    return corrupt(name, entry.offset, "value: checksum mismatch");
+  }
+  return Value(record->stored, std::move(buffer));
+}
+
+Result<Value> decode_value(const format::IndexEntry& entry, Value stored, uint32_t max_raw_length) {
+  if (entry.raw_length > max_raw_length) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("value of {} bytes, more than the {} that it may have", entry.raw_length, max_raw_length));
+  }
+  if (entry.codec == format::Codec::kNone) {
+    if (stored.size() == entry.raw_length) return stored;
+    return fail(ErrorCode::kCorrupt, fmt::format("value of {} bytes has {}", entry.raw_length, stored.size()));
+  }
+  TRY_ASSIGN(auto raw, allocate(entry.raw_length));
+  TRY(format::decompress(entry.codec, stored.view(), raw.get(), entry.raw_length));
+  return Value({raw.get(), entry.raw_length}, raw);
+}
+
+Result<void> write_extent(io::File& file, const format::SegmentHeader& header, ByteView key, ByteView value,
+                          uint32_t piece_size, format::Compression compression) {
+  CHECK(!value.empty() && piece_size >= format::kMinPieceSize && piece_size <= format::kMaxRawLength);
+  if (value.size() > format::kMaxExtentLength) {
+    return fail(ErrorCode::kTooLarge,
+                fmt::format("value of {} bytes, at most {}", value.size(), format::kMaxExtentLength));
+  }
+  format::SegmentHeader own;
+  own.kind = format::SegmentKind::kExtent;
+  own.id = header.id;
+  own.salt = header.salt;
+  own.next_ino = header.next_ino;
+  own.superblock = header.superblock;
+  Bytes block(format::kSegmentHeaderSize, '\0');
+  format::encode_segment_header_block(own, block.data());
+  TRY(file.pwrite(0, block));
+
+  Bytes compressed, image;
+  uint64_t end = format::kSegmentHeaderSize;
+  for (uint64_t index = 0; index * piece_size < value.size(); ++index) {
+    const ByteView raw = value.substr(index * piece_size, piece_size);
+    RecordHeader record;
+    record.type = format::RecordType::kPiece;
+    record.seq = SeqNo(index);
+    record.raw_length = static_cast<uint32_t>(raw.size());
+    record.codec = format::compress(compression, raw, compressed);
+    const ByteView stored = record.codec == format::Codec::kNone ? raw : ByteView(compressed);
+    record.value_checksum = format::checksum(stored);
+    const uint64_t offset = format::extent_piece_offset(key.size(), piece_size, index);
+    image.resize(format::record_size(key.size(), stored.size()));
+    format::encode_record(record, key, stored, {own.salt, own.id, offset}, image.data());
+    TRY(file.pwrite(offset, image));
+    end = offset + image.size();
+  }
+  TRY(file.truncate((end + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize));
+  return file.sync();
+}
+
+Result<Value> read_extent(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
+                          ByteView key, uint64_t offset, uint64_t length) {
+  CHECK(offset <= pointer.length && length <= pointer.length - offset);
+  if (length == 0) return Value();
+  const uint64_t end = offset + length;
+  const uint64_t piece = pointer.piece_size;
+  const uint64_t last = (end - 1) / piece;
+  TRY(expect_room(file, name, format::extent_piece_offset(key.size(), pointer.piece_size, last),
+                  format::kRecordHeaderSize));
+  const uint64_t room = format::record_size(key.size(), std::min(piece, pointer.length));
+  TRY_ASSIGN(auto buffer, allocate(room));
+  TRY_ASSIGN(auto scratch, allocate(std::min(piece, pointer.length)));
+  TRY_ASSIGN(auto out, allocate(length));
+  for (uint64_t index = offset / piece; index <= last; ++index) {
+    TRY_ASSIGN(const auto record, read_piece(file, name, pointer, key, index, {buffer.get(), room}));
+    const uint64_t begin = index * piece;
+    const uint64_t from = std::max(offset, begin);
+    const uint64_t to = std::min(end, begin + record.header.raw_length);
+    if (auto copied = copy_raw(record, from - begin, to - begin, scratch.get(), out.get() + (from - offset)); !copied) {
+      return fail(copied.error().code, fmt::format("{}: piece {}: {}", name, index, copied.error().message));
+    }
+  }
+  return Value({out.get(), length}, out);
+}
+
+}  // namespace cairn::log
