@@ -20,11 +20,11 @@ namespace cairn::index {
 struct ManifestSegment {
   SegmentId id;
   format::SegmentKind kind = format::SegmentKind::kLog;
-  bool covered = false;       // its entries are in a run
-  SeqRange range;             // owned, never empty; log and compacted. Extent: first = last = seq of the pointer record, not owned
-  uint64_t salt = 0;          // equals the header's
-  uint64_t file_size = 0;     // bytes
-  uint64_t entries = 0;       // records listed by its footer
+  bool covered = false;    // its entries are in a run
+  SeqRange range;          // never empty. Owned (log, compacted); extent: first = last = seq of its pointer, not owned
+  uint64_t salt = 0;       // equals the header's
+  uint64_t file_size = 0;  // bytes
+  uint64_t entries = 0;    // records listed by its footer
   uint64_t record_bytes = 0;  // sum of record_size() over them
   uint32_t generation = 0;
   friend bool operator==(const ManifestSegment&, const ManifestSegment&) = default;
@@ -35,7 +35,9 @@ struct ManifestTable {
   uint64_t file_size = 0;  // bytes
   uint64_t entries = 0;
   Bytes first_key, last_key;
-  Bytes clip;  // entries with key < clip were already merged elsewhere and do not count; empty = none
+  // Entries with key < clip were already merged elsewhere and do not count; empty = none. Not above last_key: a table
+  // of which nothing counts is not named any more.
+  Bytes clip;
   friend bool operator==(const ManifestTable&, const ManifestTable&) = default;
 };
 
@@ -63,6 +65,8 @@ struct Manifest {
 inline constexpr char kManifestFile[] = "manifest";
 inline constexpr char kIndexDir[] = "index";  // table files: "%016x.tab"
 
+// Needs every rule stated above, ids that are not 0, below the next one and named once (CHECKed: a manifest that we would
+// not read again must not replace one that we would).
 Bytes encode_manifest(const Manifest& manifest, const std::array<unsigned char, 16>& uuid);
 // Checks magic, version, uuid (kInvalid message "belongs to another store"), size, checksum, and every rule stated above.
 Result<Manifest> decode_manifest(ByteView bytes, const std::array<unsigned char, 16>& uuid);

@@ -1,0 +1,38 @@
+// Decompressed values in memory, bounded.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/sieve.h"
+#include "base/types.h"
+#include "cairn/bytes.h"
+
+namespace cairn::cache {
+
+// Values by the sequence number of their record: it names one value for ever, so nothing here can be stale, and nothing
+// needs to be taken out when a key changes. Holds at most the given number of bytes of values, plus what their pins
+// keep alive: give it values that own their bytes, not views of a slab. Sharded, SIEVE: one long read of a large file
+// throws out only itself. Thread-safe.
+class ChunkCache {
+ public:
+  explicit ChunkCache(size_t capacity_bytes);  // 0: keeps nothing
+  ~ChunkCache();
+  ChunkCache(const ChunkCache&) = delete;
+  ChunkCache& operator=(const ChunkCache&) = delete;
+
+  std::optional<Value> find(SeqNo seq);
+  // Does nothing if it is there already, or larger than a shard.
+  void insert(SeqNo seq, Value value);
+  [[nodiscard]] size_t bytes() const;
+
+ private:
+  struct Shard;
+  Shard& shard(SeqNo seq);
+  std::vector<std::unique_ptr<Shard>> shards_;
+};
+
+}  // namespace cairn::cache

@@ -1,0 +1,140 @@
+#include "index/merge.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/bloom_probe.h"
+#include "base/try.h"
+#include "index/table.h"
+#include "index/table_index.h"
+
+namespace cairn::index {
+namespace {
+
+// What one more entry can add to a table at most: itself, and a block that begins with it.
+uint64_t room_for(ByteView key, const format::IndexEntry& entry) {
+  return format::max_entry_size(key.size(), entry.small.size()) + IndexBuilder::cost(key.size()) + kBloomLineBytes;
+}
+
+// Cuts a stream of entries with ascending keys into tables and writes them.
+class TableWriter {
+ public:
+  explicit TableWriter(const MergeOptions& options) : options_(options) {}
+
+  Result<void> add(ByteView key, const format::IndexEntry& entry) {
+    if (builder_ && builder_->size_estimate() + room_for(key, entry) > options_.max_table_bytes) TRY(finish());
+    if (!builder_) begin(key);
+    builder_->add(key, entry);
+    table_.last_key = key;
+    return {};
+  }
+
+  // Writes the open table, if there is one.
+  Result<void> finish() {
+    if (!builder_) return {};
+    table_.entries = builder_->entries();
+    const Bytes bytes = builder_->finish();
+    builder_.reset();
+    table_.file_size = bytes.size();
+    TRY_ASSIGN(const std::unique_ptr<io::File> file, options_.create(table_.id));
+    TRY(file->pwrite(0, bytes));
+    TRY(file->sync());
+    TRY(file->close());
+    written_ += bytes.size();
+    tables_.push_back(std::move(table_));
+    return {};
+  }
+
+  // Bytes of finished tables and of the open one.
+  [[nodiscard]] uint64_t bytes() const { return written_ + (builder_ ? builder_->size_estimate() : 0); }
+  std::vector<ManifestTable> take_tables() { return std::move(tables_); }
+
+ private:
+  void begin(ByteView key) {
+    table_ = ManifestTable{};
+    table_.id = options_.next_id();
+    table_.first_key = key;
+    format::TableTrailer trailer;
+    trailer.kind = format::TableKind::kRun;
+    trailer.id = table_.id.value;
+    trailer.salt = options_.random();
+    builder_.emplace(trailer);
+  }
+
+  const MergeOptions& options_;
+  std::optional<TableBuilder> builder_;
+  ManifestTable table_;  // the open one
+  std::vector<ManifestTable> tables_;
+  uint64_t written_ = 0;
+};
+
+// The group of similar neighbours that ends with run `last`: how many there are.
+size_t group_size(std::span<const uint64_t> run_bytes, size_t last) {
+  uint64_t smallest = UINT64_MAX;
+  uint64_t largest = 1;
+  size_t count = 0;
+  for (size_t i = last + 1; i-- > 0; ++count) {
+    const uint64_t bytes = std::max<uint64_t>(run_bytes[i], 1);
+    smallest = std::min(smallest, bytes);
+    largest = std::max(largest, bytes);
+    if ((largest - 1) / kSimilarFactor >= smallest) break;  // largest > factor * smallest, without overflow
+  }
+  return count;
+}
+
+}  // namespace
+
+Result<MergeOutput> merge_step(Iterator& merged, ByteView from, const MergeOptions& options) {
+  MergeOutput output;
+  TableWriter writer(options);
+  Bytes key;
+  bool first = true;
+  TRY(merged.seek(from));
+  while (merged.valid()) {
+    const bool older_version = !first && merged.key() == key;
+    if (!older_version) {
+      if (writer.bytes() >= options.max_step_bytes) {
+        output.resume.emplace(merged.key());
+        break;
+      }
+      key = merged.key();
+      first = false;
+      const bool erase = merged.entry().type == format::RecordType::kErase;
+      if (!erase || !options.bottom) TRY(writer.add(key, merged.entry()));
+    }
+    TRY(merged.next());
+  }
+  TRY(writer.finish());
+  output.tables = writer.take_tables();
+  return output;
+}
+
+ManifestRun clip_run(ManifestRun run, ByteView clip) {
+  std::erase_if(run.tables, [clip](const ManifestTable& table) { return table.last_key < clip; });
+  if (!run.tables.empty()) {
+    ManifestTable& table = run.tables.front();
+    if (table.first_key < clip) table.clip = std::max(table.clip, Bytes(clip));
+  }
+  return run;
+}
+
+std::optional<MergePick> pick_merge(std::span<const uint64_t> run_bytes, size_t max_runs) {
+  const size_t runs = run_bytes.size();
+  for (size_t last = runs; last-- > 0;) {
+    const size_t count = group_size(run_bytes, last);
+    if (count >= kMergeWidth) return MergePick{last + 1 - count, count};
+  }
+  if (runs <= max_runs) return std::nullopt;
+  const size_t count = std::min(runs, std::max(kMergeWidth, runs - max_runs + 1));
+  MergePick best;
+  uint64_t best_bytes = UINT64_MAX;
+  for (size_t first = 0; first + count <= runs; ++first) {
+    uint64_t bytes = 0;
+    for (size_t i = first; i < first + count; ++i) bytes += run_bytes[i];
+    if (bytes < best_bytes) best = {first, count};
+    best_bytes = std::min(best_bytes, bytes);
+  }
+  return best;
+}
+
+}  // namespace cairn::index

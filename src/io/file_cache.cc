@@ -1,0 +1,61 @@
+#include "io/file_cache.h"
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/try.h"
+
+namespace cairn::io {
+
+size_t FileCache::KeyHash::operator()(const Key& key) const {
+  const size_t name = std::hash<std::string>{}(key.name);
+  return name ^ std::hash<const void*>{}(key.directory) * 31 ^ (key.direct ? 1 : 0);
+}
+
+FileCache::FileCache(size_t capacity) : files_(std::max<size_t>(capacity, 1)) {}
+
+Result<std::shared_ptr<const File>> FileCache::open(const Directory& directory, std::string_view name,
+                                                    OpenOptions options) {
+  CHECK(options.mode == OpenMode::kRead);
+  Key key{&directory, std::string(name), options.direct};
+  uint64_t forgotten_before = 0;
+  {
+    const MutexLock lock(mutex_);
+    if (const auto* file = files_.find(key)) return *file;
+    forgotten_before = forgotten_;
+  }
+  TRY_ASSIGN(std::shared_ptr<const File> opened, directory.open(name, options));
+  std::vector<std::shared_ptr<const File>> evicted;  // closed after the lock is released
+  const MutexLock lock(mutex_);
+  if (const auto* file = files_.find(key)) {
+    evicted.push_back(std::exchange(opened, *file));
+    return opened;
+  }
+  // A forget() meanwhile may have been about this name: the file is good for this caller, but not for later ones.
+  if (forgotten_ == forgotten_before) {
+    files_.insert(key, opened, 1,
+                  [&evicted](const Key&, std::shared_ptr<const File>&& file) { evicted.push_back(std::move(file)); });
+  }
+  return opened;
+}
+
+void FileCache::forget(std::string_view name) {
+  std::vector<std::shared_ptr<const File>> closed;  // after the lock is released
+  const MutexLock lock(mutex_);
+  ++forgotten_;
+  files_.erase_if([name, &closed](const Key& key, const std::shared_ptr<const File>& file) {
+    if (key.name != name) return false;
+    closed.push_back(file);
+    return true;
+  });
+}
+
+size_t FileCache::open_files() const {
+  const MutexLock lock(mutex_);
+  return files_.size();
+}
+
+}  // namespace cairn::io
