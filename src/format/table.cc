@@ -49,8 +49,7 @@ const char* broken_rule(const TableTrailer& trailer, uint64_t trailer_offset) {
     return "sequence range out of order";
   }
   if (trailer.entries > 0 && trailer.range.empty()) return "entries without a sequence range";
-  if (trailer.kind == TableKind::kFooter &&
-      (trailer.record_bytes > trailer.base - kSegmentHeaderSize || trailer.last_mark_offset >= trailer.base)) {
+  if (trailer.kind == TableKind::kFooter && trailer.record_bytes > trailer.base - kSegmentHeaderSize) {
     return "records beyond the segment's";
   }
   return nullptr;

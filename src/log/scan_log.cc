@@ -75,7 +75,7 @@ class LogWalk {
     const bool complete = completes_run(*mark);
     if (complete && (run_first_bad_ == kNone || proven(run_first_bad_))) {
       accept_run();
-    } else if (proven(complete ? run_first_bad_ : end - 1)) {
+    } else if (proven(complete ? run_first_bad_ : found.end - 1)) {
       // The mark itself is sound, so the commits behind it chain to it. Of its own commit the batches that are whole count.
       if (run_follows_mark_ || mark->mark.start_offset == run_offset_)
         add_damage(found.record.offset, found.end, "commit mark does not fit its commit", {});
