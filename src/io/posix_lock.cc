@@ -11,9 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <fmt/format.h>
-
 #include "base/try.h"
+#include "io/lock_owner.h"
 #include "io/os_error.h"
 #include "io/posix_directory.h"
 #include "io/posix_file.h"
@@ -29,15 +28,11 @@ class PosixLock final : public FileLock {
   std::unique_ptr<File> file_;  // closing it unlocks
 };
 
-// What the holder wrote, as one printable line. Empty if it cannot be read: it only decorates a message.
+// What the holder wrote. Empty if it cannot be read: it only decorates a message.
 std::string read_owner(int fd) {
-  char buffer[200];
+  char buffer[256];
   const ssize_t n = ::pread(fd, buffer, sizeof buffer, 0);
-  if (n <= 0) return {};
-  std::string_view text(buffer, static_cast<size_t>(n));
-  text = text.substr(0, text.find('\n'));
-  const std::string printable = quoted(text);
-  return printable.substr(1, printable.size() - 2);
+  return {buffer, n > 0 ? static_cast<size_t>(n) : 0};
 }
 
 }  // namespace
@@ -58,16 +53,13 @@ Result<std::unique_ptr<FileLock>> PosixDirectory::lock(std::string_view name, st
       const int err = errno;
       if (err == EINTR) continue;
       if (err != EWOULDBLOCK) return fail(error(err, "lock", name));
-      const std::string holder = read_owner(fd.get());
-      return fail(io_error(ErrorCode::kBusy, err, "lock", name, path_,
-                           fmt::format("in use by {}", holder.empty() ? "another process" : holder)));
+      return fail(io_error(ErrorCode::kBusy, err, "lock", name, path_, describe_lock_owner(read_owner(fd.get()))));
     }
     // The file may have been unlinked between open and lock; then somebody else may lock the new one.
     if (!still_named(fd.get(), std::string(name))) continue;
     if (::fchmod(fd.get(), 0600) != 0) return fail(error(errno, "change mode of", name));
     auto file = std::make_unique<PosixFile>(std::move(fd), std::string(name), path_, false);
-    TRY(file->truncate(0));
-    TRY(file->pwrite(0, fmt::format("{}\n", owner)));
+    TRY(write_lock_owner(*file, owner));
     return std::make_unique<PosixLock>(std::move(file));
   }
   return fail(io_error(ErrorCode::kBusy, 0, "lock", name, path_, "somebody keeps replacing the file"));

@@ -1,0 +1,68 @@
+// What a crash may leave of a simulated disk. See "Crash" in the fault list: any sectors of what was not synced, any size
+// that was reached, names in order or in any order, stale bytes where nothing was written.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "io/sim_disk.h"
+#include "io/sim_random.h"
+
+namespace cairn::io {
+
+// Which unsynced changes of names may survive.
+enum class NameOrder : uint8_t {
+  kOrdered,   // a prefix of them (ext4, XFS)
+  kAnything,  // any subset
+};
+
+// One file as a crash may leave it, pages out of `stale` (or zeros) filling what was never written. Also what a failed sync leaves on disk.
+SimContent random_content(const FileNode& file, const std::vector<PagePtr>& stale, SimRandom& random);
+
+// Pages that unwritten blocks of `node` may show: of files that are gone, and of other files.
+std::vector<PagePtr> stale_pages(const SimDisk& disk, NodeId node);
+
+// Only what was synced.
+SimDisk crash_to_synced(const SimDisk& disk);
+// Everything, as if it had been synced.
+SimDisk crash_to_current(const SimDisk& disk);
+SimDisk crash_at_random(const SimDisk& disk, NameOrder order, SimRandom& random);
+
+// One exact crash: which operations land (by their order), and at most one write that is torn.
+struct CrashPlan {
+  static constexpr uint64_t kNone = UINT64_MAX;
+
+  std::set<uint64_t> landing;
+  bool stale = false;       // newly covered, unwritten bytes: stale bytes of other files, or zeros
+  uint64_t torn = kNone;    // the order of a write
+  uint64_t tear = 0;        // of that write, the sectors below this one land (numbered from the start of the file)
+  bool tail_lands = false;  // or rather those from it on
+  bool cut_size = false;    // and the file ends there, unless it was longer before
+
+  [[nodiscard]] bool landed(uint64_t order) const { return landing.contains(order); }
+};
+SimDisk crash_as_planned(const SimDisk& disk, const CrashPlan& plan);
+
+// A checksum of all names and contents, for telling states apart.
+class StateHash {
+ public:
+  uint64_t of(const SimDisk& disk);
+
+ private:
+  uint64_t of(const SimContent& content);
+
+  std::unordered_map<PagePtr, uint64_t> pages_;  // keeps them, so that an address means one page
+};
+
+// Calls `found` with different states, at most `limit`: every subset of the unsynced operations (in NameOrder::kOrdered,
+// prefixes of the name operations), each operation as a whole, with unwritten bytes zero and stale; then every write torn
+// at each of its sectors, in both directions, with the operations before it and with all.
+// True if that was everything. False if `limit` cut it short, or if more than 10 operations are open: then single
+// operations, all but one, prefixes and random subsets stand for all.
+bool enumerate_crashes(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,
+                       const std::function<void(SimDisk)>& found);
+
+}  // namespace cairn::io

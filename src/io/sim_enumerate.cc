@@ -1,0 +1,171 @@
+// All crashes of a short epoch: short workloads, tried completely, find most bugs.
+
+#include <algorithm>
+#include <utility>
+
+#include "format/checksum.h"
+#include "io/sim_crash.h"
+
+namespace cairn::io {
+namespace {
+
+constexpr size_t kAllSubsetsUpTo = 10;  // operations: 1,024 subsets
+
+// An unsynced operation; `data` is null for one on names.
+struct OpenOp {
+  uint64_t order = 0;
+  const DataOp* data = nullptr;
+};
+
+class Enumerator {
+ public:
+  Enumerator(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,
+             const std::function<void(SimDisk)>& found)
+      : disk_(disk), order_(order), limit_(limit), random_(random), found_(found) {
+    for (const auto& [node, file] : disk.files()) {
+      for (const DataOp& op : file.pending) ops_.push_back({op.order, &op});
+    }
+    for (const NameOp& op : disk.pending_names()) ops_.push_back({op.order, nullptr});
+    std::sort(ops_.begin(), ops_.end(), [](const OpenOp& a, const OpenOp& b) { return a.order < b.order; });
+  }
+
+  bool run() {
+    const bool all = ops_.size() <= kAllSubsetsUpTo;
+    const bool whole = (all ? try_subsets() : try_samples()) && try_tears();
+    return whole && all;
+  }
+
+ private:
+  // False once the limit is reached.
+  bool try_plan(CrashPlan plan) {
+    if (!is_possible(plan)) return true;
+    for (const bool stale : {false, true}) {
+      plan.stale = stale;
+      SimDisk state = crash_as_planned(disk_, plan);
+      if (!seen_.insert(hash_.of(state)).second) continue;
+      if (seen_.size() > limit_) return false;
+      found_(std::move(state));
+    }
+    return true;
+  }
+
+  // In order means: no name operation lands after one that does not.
+  bool is_possible(const CrashPlan& plan) const {
+    if (order_ == NameOrder::kAnything) return true;
+    bool missing = false;
+    for (const OpenOp& op : ops_) {
+      if (op.data != nullptr) continue;
+      if (missing && plan.landed(op.order)) return false;
+      missing = missing || !plan.landed(op.order);
+    }
+    return true;
+  }
+
+  CrashPlan plan_of(const std::function<bool(size_t)>& lands) const {
+    CrashPlan plan;
+    for (size_t i = 0; i < ops_.size(); ++i) {
+      if (lands(i)) plan.landing.insert(ops_[i].order);
+    }
+    return plan;
+  }
+
+  bool try_subsets() {
+    for (uint64_t subset = 0; subset < (uint64_t{1} << ops_.size()); ++subset) {
+      if (!try_plan(plan_of([&](size_t i) { return (subset >> i & 1) != 0; }))) return false;
+    }
+    return true;
+  }
+
+  bool try_samples() {
+    constexpr int kRandomSubsets = 1024;
+    for (size_t k = 0; k <= ops_.size(); ++k) {
+      if (!try_plan(plan_of([&](size_t i) { return i < k; }))) return false;
+    }
+    for (size_t k = 0; k < ops_.size(); ++k) {
+      if (!try_plan(plan_of([&](size_t i) { return i == k; }))) return false;
+      if (!try_plan(plan_of([&](size_t i) { return i != k; }))) return false;
+    }
+    for (int n = 0; n < kRandomSubsets; ++n) {
+      // Data freely; names as far as their order allows.
+      const uint64_t names_until = random_.below(ops_.size() + 1);
+      const bool by_prefix = order_ == NameOrder::kOrdered;
+      const CrashPlan plan =
+          plan_of([&](size_t i) { return by_prefix && ops_[i].data == nullptr ? i < names_until : random_.coin(); });
+      if (!try_plan(plan)) return false;
+    }
+    return true;
+  }
+
+  bool try_tears() {
+    std::vector<CrashPlan> plans;
+    for (size_t k = 0; k < ops_.size(); ++k) {
+      const DataOp* op = ops_[k].data;
+      if (op == nullptr || op->kind != DataOp::Kind::kWrite) continue;
+      const CrashPlan before = plan_of([&](size_t i) { return i <= k; });
+      const CrashPlan all = plan_of([](size_t) { return true; });
+      for (uint64_t tear = op->offset / kSectorSize; tear < sector_count(op->offset + op->length); ++tear) {
+        for (CrashPlan plan : {before, all}) {
+          plan.torn = op->order;
+          plan.tear = tear;
+          plans.push_back(plan);
+          plan.cut_size = true;
+          plans.push_back(plan);
+          plan.cut_size = false;
+          plan.tail_lands = true;
+          plans.push_back(std::move(plan));
+        }
+      }
+    }
+    if (plans.size() > limit_) {  // then a fair sample, not only the first writes
+      for (size_t i = plans.size() - 1; i > 0; --i) std::swap(plans[i], plans[random_.below(i + 1)]);
+    }
+    return std::all_of(plans.begin(), plans.end(), [&](const CrashPlan& plan) { return try_plan(plan); });
+  }
+
+  const SimDisk& disk_;
+  const NameOrder order_;
+  const size_t limit_;
+  SimRandom& random_;
+  const std::function<void(SimDisk)>& found_;
+  std::vector<OpenOp> ops_;
+  StateHash hash_;
+  std::set<uint64_t> seen_;
+};
+
+uint64_t mix(uint64_t hash, uint64_t number) {
+  return format::checksum(ByteView(reinterpret_cast<const char*>(&number), sizeof number), hash);
+}
+
+}  // namespace
+
+uint64_t StateHash::of(const SimContent& content) {
+  uint64_t hash = mix(0, content.size());
+  for (uint64_t index = 0; index < content.page_limit(); ++index) {
+    const PagePtr page = content.page(index);
+    if (page == nullptr) continue;  // as if it were zeros
+    const auto [found, is_new] = pages_.try_emplace(page, 0);
+    if (is_new) found->second = *page == Page{} ? 0 : format::checksum(ByteView(page->data(), page->size()));
+    if (found->second != 0) hash = mix(mix(hash, index), found->second);
+  }
+  return hash;
+}
+
+uint64_t StateHash::of(const SimDisk& disk) {
+  uint64_t hash = 0;
+  for (const auto& [id, dir] : disk.dirs()) {
+    hash = mix(hash, id);
+    for (const auto& [name, node] : dir.current) {
+      hash = mix(format::checksum(name, hash), node);
+      const auto file = disk.files().find(node);
+      if (file != disk.files().end()) hash = mix(hash, of(*file->second.current));
+    }
+  }
+  return hash;
+}
+
+bool enumerate_crashes(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,
+                       const std::function<void(SimDisk)>& found) {
+  return Enumerator(disk, order, limit, random, found).run();
+}
+
+}  // namespace cairn::io
