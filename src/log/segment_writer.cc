@@ -13,14 +13,6 @@
 namespace cairn::log {
 namespace {
 
-// The header lies twice in its block, so that one bad sector does not take the salt with it.
-void place_header(const format::SegmentHeader& header, char* block) {
-  std::memset(block, 0, format::kSegmentHeaderSize);
-  const auto disk = format::encode_segment_header(header);
-  std::memcpy(block, &disk, sizeof disk);
-  std::memcpy(block + format::kSegmentHeaderCopyOffset, &disk, sizeof disk);
-}
-
 struct AlignedBuffer {
   explicit AlignedBuffer(size_t size) : data(static_cast<char*>(std::aligned_alloc(io::kBlockSize, size))) {
     CHECK(data != nullptr);
@@ -37,7 +29,7 @@ Result<void> fill_prepared(io::File& file, const format::SegmentHeader& header) 
   if (auto r = file.allocate(0, header.superblock.segment_size); !r && r.error().code != ErrorCode::kUnsupported)
     return fail(std::move(r).error());
   AlignedBuffer block(format::kSegmentHeaderSize);
-  place_header(header, block.data);
+  format::encode_segment_header_block(header, block.data);
   TRY(file.pwrite(0, {block.data, format::kSegmentHeaderSize}));
   return file.sync();
 }
@@ -65,7 +57,7 @@ Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format:
 SegmentWriter::SegmentWriter(PreparedFile prepared, std::shared_ptr<Slab> slab, const format::SegmentHeader& header)
     : header_(header), prepared_(std::move(prepared)), slab_(std::move(slab)) {
   CHECK(!header_.prepared && header_.id == prepared_.id && header_.salt == prepared_.salt);
-  place_header(header_, slab_->data());
+  format::encode_segment_header_block(header_, slab_->data());
 }
 
 uint64_t SegmentWriter::reserve(uint64_t length) {

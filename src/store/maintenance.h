@@ -9,8 +9,10 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "cairn/result.h"
+#include "index/merge.h"
 #include "index/table.h"
 #include "io/env.h"
+#include "log/scan.h"
 #include "store/catalog.h"
 #include "store/liveness.h"
 #include "store/log_writer.h"
@@ -56,24 +58,28 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<void> load();  // the map, once
   Result<bool> kill_step();
   Result<void> kill_segment(const Version& version, const LogLevel& level);
+  Result<void> kill(const Version& version, ByteView key, const format::IndexEntry& entry);
+  Result<void> retire_extents();
   Result<bool> map_step();
+  Result<void> write_map_record(const Bytes& key, const std::optional<Bytes>& value);  // nothing: erase
   Result<bool> merge_step();
   Result<bool> merge_footers(const Version& version);
   Result<bool> merge_runs(const Version& version);
-  Result<void> install_run(const std::vector<std::unique_ptr<index::Iterator>>&);
-  Result<std::shared_ptr<const Run>> write_run(std::vector<std::unique_ptr<index::Iterator>> inputs, bool bottom,
-                                               index::ManifestRun& meta);
-  Result<bool> compact_step();
+  index::MergeOptions merge_options(bool bottom);
+  Result<RunTable> open_table(const index::ManifestTable& meta);
+  Result<void> install_merge_step(size_t first, std::vector<std::shared_ptr<const Run>>& inputs,
+                                  const std::shared_ptr<const Run>& output, const std::shared_ptr<const Run>& longer,
+                                  const std::optional<Bytes>& resume);
   struct Pick {
     std::vector<SegmentSet::Ref> sources;  // neighbours
   };
+  Result<bool> compact_step();
   std::optional<Pick> pick_victims(const Version& version) const;
-  Result<void> compact(const Pick& pick);
-  Result<SegmentSet::Ref> write_compacted(const Pick& pick);
-  Result<bool> retire_extents();
-  void retire(const std::vector<SegmentSet::Ref>& segments);
+  Result<SegmentSet::Ref> write_compacted(const Pick& pick, uint64_t& erases_kept);
+  Result<std::vector<log::ScannedRecord>> kept_records(const Segment& source, log::SegmentScan& scan);
+  Result<void> replace_segments(const std::vector<SegmentSet::Ref>& sources, const SegmentSet::Ref& replacement);
   Result<bool> unlink_step();
-  void remove_tables(const std::vector<index::ManifestTable>& tables);
+  Result<void> unlink_tables();
   [[nodiscard]] bool erase_is_garbage(SeqNo seq) const { return seq <= erase_through_; }
 
   const Config config_;
@@ -92,7 +98,9 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   SeqNo previous_map_through_;
   uint64_t killed_since_map_ = 0;  // segments
   std::vector<SegmentId> changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
+  Ordinals ordinals_;
   std::vector<SegmentId> dead_extents_;
+  std::vector<std::pair<std::weak_ptr<const index::Table>, TableId>> doomed_tables_;  // merged away, perhaps still read
   std::vector<SegmentId> forgotten_;       // gone for good: their bitmaps are erased with the next map
   std::vector<SegmentId> uncompactable_;   // damaged: left as they are
 

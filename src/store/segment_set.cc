@@ -12,7 +12,8 @@ Segment::Segment(index::ManifestSegment meta, std::shared_ptr<const SegmentFiles
     : meta_(meta),
       files_(std::move(files)),
       file_name_(format::segment_file_name(meta.id)),
-      name_(std::string(format::kSegmentsDir) + "/" + file_name_) {}
+      name_(std::string(format::kSegmentsDir) + "/" + file_name_),
+      covered_(meta.covered) {}
 
 Segment::~Segment() {
   std::function<void(SegmentId)> released;

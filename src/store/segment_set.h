@@ -45,6 +45,9 @@ class Segment {
   Result<Value> read(ByteView key, const format::IndexEntry& entry) const;
   Result<std::shared_ptr<const io::File>> file() const;
 
+  // Its entries are in a run.
+  [[nodiscard]] bool covered() const { return covered_.load(std::memory_order_relaxed); }
+  void mark_covered() const { covered_.store(true, std::memory_order_relaxed); }
   // Calls `released` when the last reference goes. Set once.
   void retire(std::function<void(SegmentId)> released) const EXCLUDES(mu_);
 
@@ -53,6 +56,7 @@ class Segment {
   const std::shared_ptr<const SegmentFiles> files_;
   const std::string file_name_;
   const std::string name_;
+  mutable std::atomic<bool> covered_;
   mutable Mutex mu_;  // a leaf, but for opening the footer's file
   mutable std::shared_ptr<const index::Table> footer_ GUARDED_BY(mu_);
   mutable std::function<void(SegmentId)> released_ GUARDED_BY(mu_);

@@ -11,7 +11,6 @@
 namespace cairn::store {
 namespace {
 
-// A run as one ordered sequence: its tables one after the other, without what was clipped.
 class RunIterator final : public index::Iterator {
  public:
   RunIterator(std::shared_ptr<const Run> run, bool fill_cache) : run_(std::move(run)), fill_cache_(fill_cache) {}
@@ -84,6 +83,10 @@ Result<std::optional<FoundEntry>> find_in_level(const LogLevel& level, ByteView 
 
 }  // namespace
 
+std::unique_ptr<index::Iterator> iterate_run(std::shared_ptr<const Run> run, bool fill_cache) {
+  return std::make_unique<RunIterator>(std::move(run), fill_cache);
+}
+
 std::unique_ptr<index::Iterator> LogLevel::iterate(bool fill_cache) const {
   return memtable ? memtable->iterate() : footer->iterate(fill_cache);
 }
@@ -104,7 +107,7 @@ Result<std::optional<FoundEntry>> Version::find(ByteView key, SeqNo max_seq, con
 std::unique_ptr<index::Iterator> Version::iterate(bool fill_cache) const {
   std::vector<std::unique_ptr<index::Iterator>> inputs;
   for (const LogLevel& level : log) inputs.push_back(level.iterate(fill_cache));
-  for (const auto& run : runs) inputs.push_back(std::make_unique<RunIterator>(run, fill_cache));
+  for (const auto& run : runs) inputs.push_back(iterate_run(run, fill_cache));
   return index::merge_iterators(std::move(inputs));
 }
 

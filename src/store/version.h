@@ -36,6 +36,9 @@ struct Run {
   std::vector<RunTable> tables;  // key ranges ascending, disjoint
 };
 
+// A run as one ordered sequence: its tables one after the other, without what was clipped. Holds the run.
+std::unique_ptr<index::Iterator> iterate_run(std::shared_ptr<const Run> run, bool fill_cache);
+
 struct FoundEntry {
   format::IndexEntry entry;
   std::shared_ptr<const void> pin;        // keeps entry.small alive

@@ -1,0 +1,325 @@
+// Scheduling, kills, the map, unlinking. Merging is merge_runs.cc, compaction compact.cc.
+#include "store/maintenance.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "format/checksum.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr uint64_t kMapInterval = 4;  // sealed segments between two maps; merging follows the map, so it bounds unmerged footers
+
+}  // namespace
+
+Maintenance::Maintenance(Config config, Catalog* catalog, ValueReader* values, std::shared_ptr<LogWriter> log)
+    : config_(std::move(config)), catalog_(catalog), values_(values), log_(std::move(log)) {}
+
+// ---- Scheduling ----
+
+void Maintenance::kick() {
+  MutexLock lock(mu_);
+  if (queued_ || stopping_) return;
+  queued_ = true;
+  config_.env->executor().submit([self = shared_from_this()] { self->job(); });
+}
+
+void Maintenance::job() {
+  {
+    MutexLock lock(mu_);
+    queued_ = false;
+    if (stopping_ || running_) {  // whoever runs looks at everything before it stops
+      idle_.notify_all();
+      return;
+    }
+    running_ = true;
+  }
+  for (;;) {
+    auto more = step();
+    if (!more) config_.logger->error("maintenance_failed reason=\"{}\"", more.error().message);
+    MutexLock lock(mu_);
+    if (more && *more && !stopping_) continue;
+    running_ = false;
+    idle_.notify_all();
+    return;
+  }
+}
+
+Result<void> Maintenance::settle() {
+  {
+    MutexLock lock(mu_);
+    config_.env->executor().wait(mu_, idle_, [&] {
+      mu_.assert_held();
+      return !running_;
+    });
+    running_ = true;
+  }
+  Result<bool> more = true;
+  while (more && *more) more = step();
+  MutexLock lock(mu_);
+  running_ = false;
+  idle_.notify_all();
+  return more ? Result<void>() : Result<void>(fail(more.error()));
+}
+
+void Maintenance::stop() {
+  MutexLock lock(mu_);
+  stopping_ = true;
+  config_.env->executor().wait(mu_, idle_, [&] {
+    mu_.assert_held();
+    return !running_ && !queued_;
+  });
+}
+
+Result<void> Maintenance::finish() {
+  TRY(unlink_step());
+  return catalog_->apply([&](index::Manifest& m) { m.next_ino = std::max(m.next_ino, log_->next_number()); },
+                         [](Version&) {});
+}
+
+// The cheapest and most urgent first; true if anything was done.
+Result<bool> Maintenance::step() {
+  if (!loaded_) {
+    TRY(load());
+    loaded_ = true;
+  }
+  using Step = Result<bool> (Maintenance::*)();
+  for (const Step part : {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step, &Maintenance::merge_step,
+                          &Maintenance::compact_step}) {
+    TRY_ASSIGN(const bool did, (this->*part)());
+    if (did) return true;
+  }
+  return false;
+}
+
+// ---- The map ----
+
+// What earlier runs of the program knew. A copy that cannot be read leaves the other; with neither, what was dead counts as live,
+// which loses room and nothing else.
+Result<void> Maintenance::load() {
+  const auto version = catalog_->current();
+  const auto get = [&](ByteView key) -> Result<Value> {
+    TRY_ASSIGN(auto found, version->find(key, kMaxSeq));
+    if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
+    return values_->read(*version, key, *found, {});
+  };
+  auto header = get(liveness_header_key());
+  if (!header && header.error().code == ErrorCode::kNotFound) return {};
+  if (!header) return fail(header.error());
+  TRY_ASSIGN(const auto decoded, decode_liveness_header(header->view()));
+  for (const auto& segment : version->segments->all()) {
+    if (segment->meta().kind == format::SegmentKind::kExtent) continue;
+    for (unsigned copy : {0u, 1u}) {
+      auto value = get(liveness_key(copy, segment->id()));
+      if (value) value = [&]() -> Result<Value> {
+        TRY(liveness_.load(segment->id(), value->view()));
+        return *value;
+      }();
+      if (!value && value.error().code != ErrorCode::kNotFound)
+        config_.logger->error("liveness_map_damaged segment={} copy={} reason=\"{}\"", segment->name(), copy, value.error().message);
+    }
+  }
+  killed_through_ = map_through_ = merge_through_ = previous_map_through_ = decoded.through;
+  erase_through_ = decoded.twice_through;
+  return {};
+}
+
+// Writes the changed bitmaps, and once more those that changed before the last map. Each piece is an operation of its own; the header
+// comes last, so a map of which a crash leaves a part is not believed.
+Result<bool> Maintenance::map_step() {
+  // What was written last is durable by now?
+  if (map_seq_ != SeqNo() && log_->durable() >= map_seq_) {
+    merge_through_ = map_through_;
+    erase_through_ = previous_map_through_;
+    map_seq_ = SeqNo();
+  }
+  if (killed_since_map_ < kMapInterval || map_seq_ != SeqNo()) return false;
+  killed_since_map_ = 0;
+  const SeqNo through = killed_through_;
+  auto changed = liveness_.take_changed();
+  std::vector<std::pair<unsigned, SegmentId>> pieces;
+  for (SegmentId id : changed) pieces.emplace_back(0, id);
+  for (SegmentId id : changed_before_) pieces.emplace_back(1, id);
+  for (const auto& [copy, id] : pieces) {
+    const auto value = liveness_.encode(id);
+    if (!value) continue;  // retired meanwhile
+    TRY(write_map_record(liveness_key(copy, id), *value));
+  }
+  for (SegmentId id : std::exchange(forgotten_, {}))
+    for (unsigned copy : {0u, 1u}) TRY(write_map_record(liveness_key(copy, id), std::nullopt));
+  LivenessHeader header{through, map_through_, catalog_->manifest().retired};
+  TRY(write_map_record(liveness_header_key(), encode_liveness_header(header)));
+  changed_before_ = std::move(changed);
+  previous_map_through_ = map_through_;
+  map_through_ = through;
+  map_seq_ = log_->visible();
+  return true;
+}
+
+Result<void> Maintenance::write_map_record(const Bytes& key, const std::optional<Bytes>& value) {
+  std::vector<PreparedChange> changes(1);
+  PreparedChange& c = changes[0];
+  c.key = key;
+  if (value) {
+    c.stored = *value;
+    c.raw_length = static_cast<uint32_t>(value->size());
+    if (value->size() > format::kMaxInlineValue) {
+      c.codec = format::compress(config_.superblock.compression, *value, c.storage);
+      if (c.codec != format::Codec::kNone && c.storage.size() <= format::kMaxInlineValue) c.codec = format::Codec::kNone;
+      if (c.codec != format::Codec::kNone) c.stored = c.storage;
+    }
+  } else {
+    c.type = format::RecordType::kErase;
+  }
+  c.value_checksum = format::checksum(c.stored);
+  const uint64_t cost = log_cost(c.key.size(), c.stored.size());
+  TRY(log_->begin(cost, Store::OperationKind::kFree));
+  log_->write(changes, cost);
+  log_->end(0);
+  return {};
+}
+
+// ---- Kills ----
+
+Result<bool> Maintenance::kill_step() {
+  if (!dead_extents_.empty()) TRY(retire_extents());
+  const auto version = catalog_->current();
+  for (auto level = version->log.rbegin(); level != version->log.rend(); ++level) {
+    if (!level->footer && level->segment->meta().file_size == 0) break;  // not sealed
+    const SeqRange range = level->segment->meta().range;
+    if (range.last <= killed_through_) continue;
+    TRY(kill_segment(*version, *level));
+    killed_through_ = range.last;
+    ++killed_since_map_;
+    return true;
+  }
+  return false;
+}
+
+// Marks what the records of one sealed segment replaced: older records of the same keys, in it and in older levels.
+Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& level) {
+  const SegmentId id = level.segment->id();
+  auto entries = level.iterate(false);
+  TRY(entries->seek({}));
+  Bytes key;
+  while (entries->valid()) {
+    key = entries->key();
+    TRY(entries->next());
+    while (entries->valid() && entries->key() == key) {
+      TRY(kill(version, key, entries->entry()));
+      TRY(entries->next());
+    }
+    TRY_ASSIGN(const auto older, version.find(key, kMaxSeq, &id));
+    if (older) TRY(kill(version, key, older->entry));
+  }
+  return {};
+}
+
+// One record that something newer, in a sealed segment, replaces. Erases are not marked: they are garbage by their number.
+Result<void> Maintenance::kill(const Version& version, ByteView key, const format::IndexEntry& entry) {
+  if (entry.type == format::RecordType::kErase) return {};
+  const auto* owner = version.segments->owner(entry.seq);
+  if (!owner) return {};  // its segment is gone: then it was dead already, or it is lost
+  auto ordinal = ordinals_.of(**owner, entry.seq);
+  if (!ordinal && ordinal.error().code == ErrorCode::kNotFound) return {};  // compacted away: it was dead already
+  if (!ordinal) return fail(ordinal.error());
+  const bool fresh = liveness_.kill(**owner, *ordinal, format::record_size(key.size(), entry.stored_length));
+  if (fresh && entry.type == format::RecordType::kExtent && entry.has_small) {
+    TRY_ASSIGN(const auto pointer, format::decode_extent_pointer(entry.small));
+    dead_extents_.push_back(pointer.segment);
+  }
+  return {};
+}
+
+Result<void> Maintenance::retire_extents() {
+  const auto version = catalog_->current();
+  std::vector<SegmentSet::Ref> dead;
+  for (SegmentId id : std::exchange(dead_extents_, {}))
+    if (const auto* segment = version->segments->find(id)) dead.push_back(*segment);
+  if (dead.empty()) return {};
+  return replace_segments(dead, nullptr);
+}
+
+// ---- Replacing and unlinking ----
+
+Result<void> Maintenance::unlink_tables() {
+  for (auto it = doomed_tables_.begin(); it != doomed_tables_.end();) {
+    if (!it->first.expired()) {
+      ++it;
+      continue;
+    }
+    const auto name = index::table_file_name(it->second);
+    config_.files->files->forget(name);
+    TRY(config_.index_directory->unlink(name));
+    it = doomed_tables_.erase(it);
+  }
+  return {};
+}
+
+// Installs `replacement` (or nothing) in the place of `sources`: manifest first, sources become retired; their files go when the last
+// reader does.
+Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& sources, const SegmentSet::Ref& replacement) {
+  const auto is_source = [&](SegmentId id) {
+    return std::any_of(sources.begin(), sources.end(), [&](const auto& s) { return s->id() == id; });
+  };
+  TRY(catalog_->apply(
+      [&](index::Manifest& m) {
+        std::erase_if(m.segments, [&](const auto& s) { return is_source(s.id); });
+        for (const auto& s : sources) m.retired.push_back(s->id());
+        if (replacement) m.segments.push_back(replacement->meta());
+      },
+      [&](Version& v) {
+        auto all = v.segments->all();
+        std::erase_if(all, [&](const auto& s) { return is_source(s->id()); });
+        if (replacement) all.push_back(replacement);
+        v.segments = std::make_shared<SegmentSet>(std::move(all));
+      }));
+  std::weak_ptr<Maintenance> self = weak_from_this();
+  for (const auto& s : sources) {
+    s->retire([self](SegmentId id) {
+      auto maintenance = self.lock();
+      if (!maintenance) return;  // the next open unlinks it: the manifest calls it retired
+      {
+        MutexLock lock(maintenance->mu_);
+        maintenance->released_.push_back(id);
+      }
+      maintenance->kick();
+    });
+  }
+  return {};
+}
+
+Result<bool> Maintenance::unlink_step() {
+  std::vector<SegmentId> gone;
+  {
+    MutexLock lock(mu_);
+    gone.swap(released_);
+  }
+  TRY(unlink_tables());
+  if (gone.empty()) return false;
+  for (SegmentId id : gone) {
+    const auto name = format::segment_file_name(id);
+    config_.files->files->forget(name);
+    if (auto unlinked = config_.files->directory->unlink(name); !unlinked && unlinked.error().code != ErrorCode::kNotFound)
+      return fail(unlinked.error());
+  }
+  TRY(config_.files->directory->sync());
+  // Only now nothing can bring them back.
+  TRY(catalog_->apply(
+      [&](index::Manifest& m) {
+        std::erase_if(m.retired, [&](SegmentId id) { return std::find(gone.begin(), gone.end(), id) != gone.end(); });
+      },
+      [](Version&) {}));
+  for (SegmentId id : gone) {
+    liveness_.forget(id);
+    forgotten_.push_back(id);
+  }
+  return true;
+}
+
+}  // namespace cairn::store

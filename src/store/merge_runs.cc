@@ -1,0 +1,174 @@
+// Merging: footers into a run, runs into one. The mechanics are index/merge.h; here is what is merged and how it is installed.
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "index/merge.h"
+#include "store/maintenance.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr size_t kMinFooters = 4;  // fewer are not worth a run
+constexpr size_t kMaxFooters = 8;  // merged at once, at most
+
+uint64_t bytes_of(const Run& run) {
+  uint64_t sum = 0;
+  for (const RunTable& t : run.tables) sum += t.meta.file_size;
+  return sum;
+}
+
+index::ManifestRun meta_of(const Run& run) {
+  index::ManifestRun out;
+  for (const RunTable& t : run.tables) out.tables.push_back(t.meta);
+  return out;
+}
+
+// The tables of `metas` in `from`, with their clips as the metas say.
+std::shared_ptr<const Run> select(const index::ManifestRun& metas, const Run& from) {
+  auto out = std::make_shared<Run>();
+  for (const index::ManifestTable& meta : metas.tables) {
+    const auto it = std::find_if(from.tables.begin(), from.tables.end(), [&](const RunTable& t) { return t.meta.id == meta.id; });
+    CHECK(it != from.tables.end());
+    out->tables.push_back({meta, it->table});
+  }
+  return out;
+}
+
+}  // namespace
+
+index::MergeOptions Maintenance::merge_options(bool bottom) {
+  index::MergeOptions options;
+  options.bottom = bottom;
+  options.next_id = [this] { return catalog_->new_table_id(); };
+  options.create = [this](TableId id) {
+    return config_.index_directory->open(index::table_file_name(id), {io::OpenMode::kCreate, false});
+  };
+  options.random = [this] { return config_.env->random(); };
+  return options;
+}
+
+Result<RunTable> Maintenance::open_table(const index::ManifestTable& meta) {
+  const auto name = index::table_file_name(meta.id);
+  index::Table::Identity identity;
+  identity.id = meta.id.value;
+  identity.name = std::string(index::kIndexDir) + "/" + name;
+  auto open = [files = config_.files->files, dir = config_.index_directory, name] { return files->open(*dir, name, {}); };
+  TRY_ASSIGN(auto table, index::Table::open(std::move(open), identity, config_.files->blocks));
+  return RunTable{meta, std::move(table)};
+}
+
+Result<bool> Maintenance::merge_step() {
+  const auto version = catalog_->current();
+  TRY_ASSIGN(const bool merged, merge_footers(*version));
+  if (merged) return true;
+  return merge_runs(*version);
+}
+
+// The oldest unmerged footers whose kills are in a durable map (after a crash nobody could find out again what they replaced).
+Result<bool> Maintenance::merge_footers(const Version& version) {
+  std::vector<LogLevel> take;  // oldest first
+  for (auto level = version.log.rbegin(); level != version.log.rend() && take.size() < kMaxFooters; ++level) {
+    if (level->segment->meta().file_size == 0 || level->segment->meta().range.last > merge_through_) break;
+    take.push_back(*level);
+  }
+  if (take.size() < kMinFooters) return false;
+  std::vector<std::unique_ptr<index::Iterator>> inputs;
+  for (auto level = take.rbegin(); level != take.rend(); ++level) inputs.push_back(level->iterate(false));
+  auto merged = index::merge_iterators(std::move(inputs));
+  auto options = merge_options(version.runs.empty());
+  options.max_step_bytes = UINT64_MAX;  // a few footers are small
+  TRY_ASSIGN(const auto output, index::merge_step(*merged, {}, options));
+  CHECK(!output.resume);
+  TRY(config_.index_directory->sync());
+  auto run = std::make_shared<Run>();
+  for (const auto& meta : output.tables) {
+    TRY_ASSIGN(auto table, open_table(meta));
+    run->tables.push_back(std::move(table));
+  }
+  const auto taken = [&](SegmentId id) {
+    return std::any_of(take.begin(), take.end(), [&](const LogLevel& l) { return l.segment->id() == id; });
+  };
+  TRY(catalog_->apply(
+      [&](index::Manifest& m) {
+        for (auto& s : m.segments)
+          if (taken(s.id)) s.covered = true;
+        if (!output.tables.empty()) m.runs.insert(m.runs.begin(), index::ManifestRun{output.tables});
+      },
+      [&](Version& v) {
+        std::erase_if(v.log, [&](const LogLevel& l) { return taken(l.segment->id()); });
+        if (!run->tables.empty()) v.runs.insert(v.runs.begin(), run);
+      }));
+  for (const LogLevel& level : take) level.segment->mark_covered();
+  ++merges_;
+  return true;
+}
+
+// Neighbouring runs become one, 64 MiB at a time: after each step what was written counts, and the inputs begin where it ends.
+Result<bool> Maintenance::merge_runs(const Version& version) {
+  std::vector<uint64_t> sizes;
+  for (const auto& run : version.runs) sizes.push_back(bytes_of(*run));
+  const auto pick = index::pick_merge(sizes);
+  if (!pick) return false;
+  const auto options = merge_options(pick->bottom(sizes.size()));
+  std::vector<std::shared_ptr<const Run>> inputs(version.runs.begin() + static_cast<ptrdiff_t>(pick->first),
+                                                 version.runs.begin() + static_cast<ptrdiff_t>(pick->first + pick->count));
+  auto output = std::make_shared<const Run>();
+  std::optional<Bytes> resume = Bytes();
+  while (resume) {
+    std::vector<std::unique_ptr<index::Iterator>> iterators;
+    for (const auto& run : inputs) iterators.push_back(iterate_run(run, false));
+    auto merged = index::merge_iterators(std::move(iterators));
+    TRY_ASSIGN(const auto step, index::merge_step(*merged, *resume, options));
+    TRY(config_.index_directory->sync());
+    resume = step.resume;
+    auto longer = std::make_shared<Run>(*output);
+    for (const auto& meta : step.tables) {
+      TRY_ASSIGN(auto table, open_table(meta));
+      longer->tables.push_back(std::move(table));
+    }
+    TRY(install_merge_step(pick->first, inputs, output, longer, resume));
+    output = longer;
+  }
+  ++merges_;
+  return true;
+}
+
+// Replaces [output, inputs...], which stand at `first`, by [longer, what is left of the inputs]; `inputs` become that.
+Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shared_ptr<const Run>>& inputs,
+                                             const std::shared_ptr<const Run>& output, const std::shared_ptr<const Run>& longer,
+                                             const std::optional<Bytes>& resume) {
+  const size_t old_count = inputs.size() + (output->tables.empty() ? 0 : 1);
+  std::vector<std::shared_ptr<const Run>> left;
+  std::vector<RunTable> gone;
+  for (const auto& input : inputs) {
+    index::ManifestRun rest;
+    if (resume) rest = index::clip_run(meta_of(*input), *resume);
+    for (const RunTable& t : input->tables)
+      if (std::none_of(rest.tables.begin(), rest.tables.end(), [&](const auto& r) { return r.id == t.meta.id; })) gone.push_back(t);
+    if (!rest.tables.empty()) left.push_back(select(rest, *input));
+  }
+  std::vector<std::shared_ptr<const Run>> now;
+  if (!longer->tables.empty()) now.push_back(longer);
+  now.insert(now.end(), left.begin(), left.end());
+  TRY(catalog_->apply(
+      [&](index::Manifest& m) {
+        const auto at = m.runs.begin() + static_cast<ptrdiff_t>(first);
+        const auto rest = m.runs.erase(at, at + static_cast<ptrdiff_t>(old_count));
+        std::vector<index::ManifestRun> metas;
+        for (const auto& run : now) metas.push_back(meta_of(*run));
+        m.runs.insert(rest, metas.begin(), metas.end());
+      },
+      [&](Version& v) {
+        const auto at = v.runs.begin() + static_cast<ptrdiff_t>(first);
+        const auto rest = v.runs.erase(at, at + static_cast<ptrdiff_t>(old_count));
+        v.runs.insert(rest, now.begin(), now.end());
+      }));
+  inputs = std::move(left);
+  // Readers of older versions open them by name, so the files go when the last table object does.
+  for (const RunTable& t : gone) doomed_tables_.emplace_back(t.table, t.meta.id);
+  return {};
+}
+
+}  // namespace cairn::store
