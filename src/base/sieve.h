@@ -11,9 +11,9 @@
 namespace cairn {
 
 // Entries stand in the order they came. A hit only sets the entry's bit. To make room the hand walks from the oldest
-// towards the newest, clears bits as it passes, and takes out the first entry without one; it stays where it was, so
-// that an entry which survived is not looked at again before everything newer was. A scan therefore throws out only
-// itself.
+// towards the newest, clears bits as it passes, and takes out the first entry without one; it stays there, so that an
+// entry which survived is not looked at again before everything newer was. What is read once therefore goes soon, and
+// what is hit again between two passes of the hand stays.
 //
 // Each entry has a weight; their sum never exceeds the capacity. Not thread-safe: the owner locks.
 template <class Key, class T, class Hash = std::hash<Key>>

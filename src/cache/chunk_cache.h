@@ -15,8 +15,8 @@ namespace cairn::cache {
 
 // Values by the sequence number of their record: it names one value for ever, so nothing here can be stale, and nothing
 // needs to be taken out when a key changes. Holds at most the given number of bytes of values, plus what their pins
-// keep alive: give it values that own their bytes, not views of a slab. Sharded, SIEVE: one long read of a large file
-// throws out only itself. Thread-safe.
+// keep alive: give it values that own their bytes, not views of a slab. Sharded; SIEVE evicts, so that chunks which are
+// read again outlive those of one long read. Thread-safe.
 class ChunkCache {
  public:
   explicit ChunkCache(size_t capacity_bytes);  // 0: keeps nothing
