@@ -6,7 +6,6 @@ namespace cairn::log {
 
 std::optional<SegmentImage::Found> SegmentImage::record_at(uint64_t offset) const {
   const ByteView rest = bytes_.substr(offset);
-  if (!format::is_record_header(rest, place(offset))) return std::nullopt;
   auto decoded = format::decode_record_header(rest, place(offset));
   if (!decoded) return std::nullopt;
   const auto& header = decoded->header;
