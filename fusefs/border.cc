@@ -1,0 +1,45 @@
+#include "fusefs/border.h"
+
+#include <new>
+
+namespace cairn::fusefs {
+
+int to_errno(const Error& error) noexcept {
+  switch (error.code) {
+    case ErrorCode::kNotFound: return ENOENT;
+    case ErrorCode::kExists: return EEXIST;
+    case ErrorCode::kInvalid: return EINVAL;
+    case ErrorCode::kCorrupt: return EIO;
+    case ErrorCode::kIo: return EIO;
+    case ErrorCode::kNoSpace: return ENOSPC;
+    case ErrorCode::kReadOnly: return EROFS;
+    case ErrorCode::kBusy: return EBUSY;
+    case ErrorCode::kUnsupported: return EOPNOTSUPP;
+    case ErrorCode::kTooLarge: return EFBIG;
+    case ErrorCode::kPermission: return EPERM;
+    case ErrorCode::kAccess: return EACCES;
+    case ErrorCode::kNotEmpty: return ENOTEMPTY;
+    case ErrorCode::kNotDirectory: return ENOTDIR;
+    case ErrorCode::kIsDirectory: return EISDIR;
+    case ErrorCode::kStale: return ESTALE;
+    case ErrorCode::kNoAttribute: return ENODATA;
+    case ErrorCode::kRange: return ERANGE;
+    case ErrorCode::kNameTooLong: return ENAMETOOLONG;
+    case ErrorCode::kTooManyLinks: return EMLINK;
+    case ErrorCode::kNoDevice: return ENXIO;
+    case ErrorCode::kOutOfMemory: return ENOMEM;
+  }
+  return EIO;
+}
+
+int errno_of_exception() noexcept {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  } catch (...) {
+    return EIO;
+  }
+}
+
+}  // namespace cairn::fusefs

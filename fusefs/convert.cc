@@ -1,0 +1,57 @@
+#include "fusefs/convert.h"
+
+#include "fusefs/border.h"
+#include "fusefs/frontend.h"
+
+namespace cairn::fusefs {
+namespace {
+
+timespec to_timespec(const Time& time) {
+  return {.tv_sec = static_cast<time_t>(time.seconds), .tv_nsec = static_cast<long>(time.nanoseconds)};
+}
+
+}  // namespace
+
+struct stat to_stat(const Attr& attr) {
+  struct stat st = {};
+  st.st_ino = attr.ino;
+  st.st_mode = attr.mode;
+  st.st_uid = attr.uid;
+  st.st_gid = attr.gid;
+  st.st_nlink = attr.links;
+  st.st_size = static_cast<off_t>(attr.size);
+  st.st_blocks = static_cast<blkcnt_t>(attr.blocks);
+  st.st_blksize = kPreferredIo;
+  st.st_rdev = attr.rdev;
+  st.st_atim = to_timespec(attr.atime);
+  st.st_mtim = to_timespec(attr.mtime);
+  st.st_ctim = to_timespec(attr.ctime);
+  return st;
+}
+
+fuse_entry_param to_entry(const Attr& attr) {
+  fuse_entry_param entry = {};  // generation 0: inode numbers are never used again
+  entry.ino = attr.ino;
+  entry.attr = to_stat(attr);
+  entry.attr_timeout = kCacheSeconds;
+  entry.entry_timeout = kCacheSeconds;
+  return entry;
+}
+
+Caller to_caller(fuse_req_t req) {
+  const fuse_ctx* ctx = fuse_req_ctx(req);
+  return {.uid = ctx->uid, .gid = ctx->gid, .umask = ctx->umask};
+}
+
+void reply_entry(fuse_req_t req, const Attr& attr) noexcept {
+  Frontend& frontend = frontend_of(req);  // the request is gone after the reply
+  const fuse_entry_param entry = to_entry(attr);
+  if (fuse_reply_entry(req, &entry) != 0) contain(frontend, [&] { frontend.fs.forget(attr.ino, 1); });
+}
+
+void reply_attr(fuse_req_t req, const Attr& attr) noexcept {
+  const struct stat st = to_stat(attr);
+  fuse_reply_attr(req, &st, kCacheSeconds);
+}
+
+}  // namespace cairn::fusefs

@@ -1,0 +1,194 @@
+// Handlers for the content of files.
+//
+// Opens are counted by the FileSystem per inode; there is no handle of our own. Appends go to the offset that the kernel
+// sends: it holds the inode's lock and, without a write-back cache, knows the size, and a caller may ask not to append
+// (RWF_NOAPPEND) through a handle that says O_APPEND.
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fusefs/border.h"
+#include "fusefs/convert.h"
+#include "fusefs/frontend.h"
+
+namespace cairn::fusefs {
+namespace {
+
+// Whether this open, create or write has to take setuid and setgid away.
+bool kills_suidgid(const Frontend& frontend, const fuse_file_info& fi) {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+  return frontend.kill_suidgid && fi.kill_suidgid != 0;
+#else
+  static_cast<void>(frontend);
+  static_cast<void>(fi);
+  return false;
+#endif
+}
+
+void set_handle(fuse_file_info* fi) {
+  fi->keep_cache = 1;
+  fi->noflush = 1;  // close() has nothing to wait for: an accepted write cannot fail later
+}
+
+void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  answer(
+      req,
+      [&] {
+        Frontend& frontend = frontend_of(req);
+        const bool truncate = (fi->flags & O_TRUNC) != 0;
+        // Without KILLPRIV_V2 the kernel leaves exactly this case to us, and does not say who has CAP_FSETID.
+        const bool kill =
+            frontend.kill_suidgid ? kills_suidgid(frontend, *fi) : truncate && fuse_req_ctx(req)->uid != 0;
+        return frontend.fs.open(ino, truncate, kill);
+      },
+      [req, ino, fi](const Attr&) noexcept {
+        Frontend& frontend = frontend_of(req);
+        set_handle(fi);
+        if (fuse_reply_open(req, fi) != 0) contain(frontend, [&] { frontend.fs.release(ino); });
+      });
+}
+
+void reply_created(fuse_req_t req, const Attr& attr, fuse_file_info* fi) noexcept {
+  Frontend& frontend = frontend_of(req);
+  const fuse_entry_param entry = to_entry(attr);
+  set_handle(fi);
+  if (fuse_reply_create(req, &entry, fi) == 0) return;
+  contain(frontend, [&] {
+    frontend.fs.release(attr.ino);
+    frontend.fs.forget(attr.ino, 1);
+  });
+}
+
+void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* fi) {
+  answer(
+      req, [&] { return frontend_of(req).fs.create(parent, name, mode, to_caller(req)); },
+      [req, fi](const Attr& attr) noexcept { reply_created(req, attr, fi); });
+}
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+void on_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* fi) {
+  answer(
+      req, [&] { return frontend_of(req).fs.create(parent, {}, mode, to_caller(req)); },
+      [req, fi](const Attr& attr) noexcept { reply_created(req, attr, fi); });
+}
+#endif
+
+void on_release(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+  answer(req, [&]() -> Result<void> {
+    frontend_of(req).fs.release(ino);
+    return {};
+  });
+}
+
+// Only kernels before 5.16 ask; one answer stops them.
+void on_flush(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(req, ENOSYS); }
+
+// What goes out with one writev(2). The library puts a header in front.
+struct ReadReply {
+  std::vector<Value> pieces;
+  std::vector<iovec> iov;
+  Bytes joined;  // instead of pieces, if there are too many of them
+};
+
+Result<ReadReply> to_reply(Result<std::vector<Value>> read) {
+  if (!read) return fail(std::move(read).error());
+  ReadReply reply;
+  reply.pieces = std::move(*read);
+  constexpr size_t kMaxPieces = IOV_MAX - 1;
+  if (reply.pieces.size() > kMaxPieces) {
+    for (const Value& piece : reply.pieces) reply.joined += piece.view();
+    reply.iov = {{reply.joined.data(), reply.joined.size()}};
+    return reply;
+  }
+  reply.iov.reserve(reply.pieces.size());
+  for (const Value& piece : reply.pieces) {
+    reply.iov.push_back({const_cast<char*>(piece.view().data()), piece.size()});  // read only: iovec knows no const
+  }
+  return reply;
+}
+
+void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info*) {
+  answer(
+      req, [&] { return to_reply(frontend_of(req).fs.read(ino, static_cast<uint64_t>(offset), size)); },
+      [req](const ReadReply& reply) noexcept {
+        fuse_reply_iov(req, reply.iov.data(), static_cast<int>(reply.iov.size()));
+      });
+}
+
+void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t offset, fuse_file_info* fi) {
+  answer(
+      req,
+      [&]() -> Result<uint64_t> {
+        Frontend& frontend = frontend_of(req);
+        auto written = frontend.fs.write(ino, static_cast<uint64_t>(offset), ByteView(data, size), /*append=*/false,
+                                         kills_suidgid(frontend, *fi));
+        if (!written) return written;
+        // O_SYNC is O_DSYNC and more. Flags set later by fcntl come with each write, too.
+        if ((fi->flags & O_SYNC) != 0 || (fi->flags & O_DSYNC) != 0) {
+          if (auto synced = frontend.fs.fsync(ino); !synced) return fail(std::move(synced).error());
+        }
+        return written;
+      },
+      [req](uint64_t written) noexcept { fuse_reply_write(req, written); });
+}
+
+// In cache mode nothing waits for the disk; ENOSYS tells the kernel not to ask again, and callers see success. In cas mode
+// the kernel must never get ENOSYS here: it would report success for ever.
+void sync_all_before(fuse_req_t req, fuse_ino_t ino) {
+  if (frontend_of(req).mode == Mode::kCache) {
+    fuse_reply_err(req, ENOSYS);
+    return;
+  }
+  answer(req, [&] { return frontend_of(req).fs.fsync(ino); });
+}
+
+void on_fsync(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info*) { sync_all_before(req, ino); }
+void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info*) { sync_all_before(req, ino); }
+
+void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, fuse_file_info*) {
+  answer(req, [&]() -> Result<void> {
+    if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
+      return fail(ErrorCode::kUnsupported);
+    }
+    return frontend_of(req).fs.fallocate(ino, static_cast<uint32_t>(mode), static_cast<uint64_t>(offset),
+                                         static_cast<uint64_t>(length));
+  });
+}
+
+void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info*) {
+  answer(
+      req,
+      [&]() -> Result<uint64_t> {
+        if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(ErrorCode::kInvalid);
+        if (offset < 0) return fail(ErrorCode::kNoDevice);
+        return frontend_of(req).fs.seek(ino, static_cast<uint64_t>(offset),
+                                        whence == SEEK_DATA ? SeekWhat::kData : SeekWhat::kHole);
+      },
+      [req](uint64_t found) noexcept { fuse_reply_lseek(req, static_cast<off_t>(found)); });
+}
+
+}  // namespace
+
+void add_file_operations(fuse_lowlevel_ops& ops) {
+  ops.open = on_open;
+  ops.create = on_create;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  ops.tmpfile = on_tmpfile;
+#endif
+  ops.release = on_release;
+  ops.flush = on_flush;
+  ops.read = on_read;
+  ops.write = on_write;
+  ops.fsync = on_fsync;
+  ops.fsyncdir = on_fsyncdir;
+  ops.fallocate = on_fallocate;
+  ops.lseek = on_lseek;
+}
+
+}  // namespace cairn::fusefs

@@ -1,0 +1,41 @@
+// FUSE's requests, answered from a FileSystem.
+#pragma once
+
+#include <memory>
+
+#include <fuse_lowlevel.h>
+
+#include "cairn/filesystem.h"
+#include "cairn/options.h"
+#include "fusefs/error_log.h"
+
+namespace cairn::fusefs {
+
+// What every handler needs; libfuse carries it as the session's user data.
+//
+// The handlers hold no state of their own: inode numbers are those of the FileSystem, handles are not used, and what the
+// kernel agreed to in INIT is all that is remembered. Threads: any number of handlers at once; the fields below change only
+// in INIT, before any other request. No lock is held while a reply is sent.
+struct Frontend {
+  Frontend(FileSystem& file_system, Mode store_mode, std::shared_ptr<spdlog::logger> logger)
+      : fs(file_system), mode(store_mode), errors(std::move(logger)) {}
+
+  FileSystem& fs;
+  const Mode mode;
+  ErrorLog errors;
+  bool no_opendir = false;    // the kernel understands ENOSYS to opendir as "never ask"
+  bool kill_suidgid = false;  // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
+};
+
+inline Frontend& frontend_of(fuse_req_t req) { return *static_cast<Frontend*>(fuse_req_userdata(req)); }
+
+// The handlers for fuse_session_new(), whose user data must be a Frontend that outlives the session.
+fuse_lowlevel_ops operations();
+
+// Each file of handlers adds its own.
+void add_name_operations(fuse_lowlevel_ops& ops);       // names.cc: lookup, create without open, link, rename, unlink
+void add_attribute_operations(fuse_lowlevel_ops& ops);  // attributes.cc: attributes, extended attributes, statfs
+void add_file_operations(fuse_lowlevel_ops& ops);       // files.cc: open, read, write, sync, space
+void add_directory_operations(fuse_lowlevel_ops& ops);  // directories.cc: listings
+
+}  // namespace cairn::fusefs

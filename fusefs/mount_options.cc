@@ -1,0 +1,155 @@
+#include "fusefs/mount_options.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <fstream>
+#include <functional>
+
+#include <fmt/format.h>
+
+#include "fusefs/size.h"
+
+namespace cairn::fusefs {
+namespace {
+
+constexpr uint64_t kMaxCommitIntervalMs = 3600 * 1000;
+constexpr uint64_t kMinCacheBytes = 1 << 20;
+constexpr uint64_t kMaxThreads = 64;
+
+constexpr std::string_view kValid =
+    "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, relatime, noatime, "
+    "commit_interval=MS, "
+    "cache_size=SIZE, max_threads=N";
+
+struct Flag {
+  std::string_view name;
+  bool MountOptions::*field;
+  bool value;
+};
+constexpr std::array<Flag, 14> kFlags = {{
+    {"ro", &MountOptions::read_only, true},
+    {"rw", &MountOptions::read_only, false},
+    {"allow_other", &MountOptions::allow_other, true},
+    {"noallow_other", &MountOptions::allow_other, false},
+    {"suid", &MountOptions::suid, true},
+    {"nosuid", &MountOptions::suid, false},
+    {"dev", &MountOptions::dev, true},
+    {"nodev", &MountOptions::dev, false},
+    {"exec", &MountOptions::exec, true},
+    {"noexec", &MountOptions::exec, false},
+    {"atime", &MountOptions::relatime, true},
+    {"relatime", &MountOptions::relatime, true},
+    {"noatime", &MountOptions::relatime, false},
+    {"default_permissions", nullptr, true},  // always so
+}};
+
+// For mount(8), fstab and systemd, or the same as what is done anyway.
+constexpr std::array<std::string_view, 15> kNotForUs = {"defaults", "auto",    "noauto",   "user",  "nouser",
+                                                        "users",    "nousers", "owner",    "group", "async",
+                                                        "_netdev",  "nofail",  "diratime", "loud",  "silent"};
+
+bool is_not_for_us(std::string_view option) {
+  return option.starts_with("x-") || option.starts_with("X-") || option.starts_with("comment=") ||
+         option.starts_with("user=") || std::find(kNotForUs.begin(), kNotForUs.end(), option) != kNotForUs.end();
+}
+
+Result<uint64_t> parse_number(std::string_view name, std::string_view text, uint64_t least, uint64_t most) {
+  uint64_t number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || number < least ||
+      number > most) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("option {}={}: must be a number from {} to {}", name, text, least, most));
+  }
+  return number;
+}
+
+Result<void> apply_valued(MountOptions* options, std::string_view name, std::string_view value) {
+  if (name == "commit_interval") {
+    auto ms = parse_number(name, value, 0, kMaxCommitIntervalMs);
+    if (!ms) return fail(std::move(ms).error());
+    options->commit_interval_ms = *ms;
+    return {};
+  }
+  if (name == "max_threads") {
+    auto threads = parse_number(name, value, 1, kMaxThreads);
+    if (!threads) return fail(std::move(threads).error());
+    options->max_threads = static_cast<unsigned>(*threads);
+    return {};
+  }
+  if (name == "cache_size") {
+    auto size = parse_size(value);
+    if (!size) return fail(ErrorCode::kInvalid, fmt::format("option cache_size: {}", size.error().message));
+    if (*size < kMinCacheBytes) {
+      return fail(ErrorCode::kInvalid, fmt::format("option cache_size={}: must be at least 1M", value));
+    }
+    options->cache_bytes = *size;
+    return {};
+  }
+  return fail(ErrorCode::kInvalid, fmt::format("unknown option '{}'; valid are {}", name, kValid));
+}
+
+Result<void> apply(MountOptions* options, std::string_view option) {
+  if (option.empty() || is_not_for_us(option)) return {};
+  const auto* flag = std::find_if(kFlags.begin(), kFlags.end(), [option](const Flag& f) { return f.name == option; });
+  if (flag != kFlags.end()) {
+    if (flag->field != nullptr) options->*flag->field = flag->value;
+    return {};
+  }
+  const size_t equals = option.find('=');
+  const bool has_value = equals != std::string_view::npos;
+  return apply_valued(options, option.substr(0, equals), has_value ? option.substr(equals + 1) : std::string_view());
+}
+
+// libfuse splits at commas; a backslash hides one.
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ',' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<MountOptions> parse_mount_options(std::string_view text, bool is_root) {
+  MountOptions options;
+  options.allow_other = is_root;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    if (auto applied = apply(&options, text.substr(begin, end - begin)); !applied) {
+      return fail(std::move(applied).error());
+    }
+    begin = end + 1;
+  }
+  return options;
+}
+
+std::vector<std::string> libfuse_arguments(const MountOptions& options, const std::string& store) {
+  std::string list = "default_permissions,subtype=cairnfs,fsname=" + escaped(store);
+  if (options.read_only) list += ",ro";
+  if (options.allow_other) list += ",allow_other";
+  // libfuse sets nosuid and nodev by itself; fusermount3 lets only root take them away.
+  if (options.suid) list += ",suid";
+  if (options.dev) list += ",dev";
+  if (!options.exec) list += ",noexec";
+  if (!options.relatime) list += ",noatime";
+  return {"cairnfs", "-o", list};
+}
+
+Result<void> check_allow_other(const MountOptions& options, bool is_root, const std::string& fuse_conf) {
+  if (!options.allow_other || is_root) return {};
+  std::ifstream file(fuse_conf);
+  for (std::string line; std::getline(file, line);) {
+    line.erase(line.find_last_not_of(" \t\r") + 1);
+    line.erase(0, line.find_first_not_of(" \t"));
+    if (line == "user_allow_other") return {};
+  }
+  return fail(ErrorCode::kAccess,
+              fmt::format("option allow_other: root has to put the line user_allow_other into {} first", fuse_conf));
+}
+
+}  // namespace cairn::fusefs

@@ -1,0 +1,123 @@
+#include "fusefs/session.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <mutex>
+#include <vector>
+
+#include <fuse_lowlevel.h>
+
+#include <fmt/format.h>
+#include <spdlog/logger.h>
+
+#include "fusefs/frontend.h"
+#include "fusefs/watcher.h"
+
+namespace cairn::fusefs {
+namespace {
+
+// libfuse's complaints, which it would print to stderr. It has one place for them in the whole process.
+class LibraryLog {
+ public:
+  void set_logger(std::shared_ptr<spdlog::logger> logger) {
+    const std::lock_guard lock(mutex_);
+    logger_ = std::move(logger);
+  }
+  void add(std::string line) {
+    const std::lock_guard lock(mutex_);
+    while (!line.empty() && line.back() == '\n') line.pop_back();
+    if (logger_) logger_->warn("libfuse message=\"{}\"", line);
+    last_ = std::move(line);
+  }
+  std::string last() const {
+    const std::lock_guard lock(mutex_);
+    return last_.empty() ? "libfuse gives no reason" : last_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<spdlog::logger> logger_;  // none until mounted: errors before are returned, not logged
+  std::string last_;
+};
+
+LibraryLog& library_log() {
+  static LibraryLog log;
+  return log;
+}
+
+extern "C" void cairn_fuse_log(fuse_log_level, const char* format, va_list arguments) {
+  char line[512];
+  std::vsnprintf(line, sizeof line, format, arguments);
+  try {
+    library_log().add(line);
+  } catch (...) {
+    std::fputs(line, stderr);
+  }
+}
+
+struct SessionDeleter {
+  void operator()(fuse_session* session) const { fuse_session_destroy(session); }
+};
+using SessionPtr = std::unique_ptr<fuse_session, SessionDeleter>;
+
+struct LoopConfigDeleter {
+  void operator()(fuse_loop_config* config) const { fuse_loop_cfg_destroy(config); }
+};
+using LoopConfigPtr = std::unique_ptr<fuse_loop_config, LoopConfigDeleter>;
+
+std::vector<std::string> arguments_of(const ServeOptions& options) {
+  std::vector<std::string> arguments = libfuse_arguments(options.mount, options.store);
+#ifdef FUSE_CAP_OVER_IO_URING
+  // Falls back to /dev/fuse where the kernel (fuse.enable_uring) or the library cannot.
+  arguments.back() += ",io_uring,io_uring_q_depth=8";
+#endif
+  return arguments;
+}
+
+SessionPtr make_session(Frontend* frontend, const ServeOptions& options) {
+  std::vector<std::string> arguments = arguments_of(options);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
+  const fuse_lowlevel_ops ops = operations();
+  SessionPtr session(fuse_session_new(&args, &ops, sizeof ops, frontend));
+  fuse_opt_free_args(&args);
+  return session;
+}
+
+int run_loop(fuse_session* session, unsigned max_threads) {
+  const LoopConfigPtr config(fuse_loop_cfg_create());
+  if (!config) return -ENOMEM;
+  fuse_loop_cfg_set_clone_fd(config.get(), 1);
+  fuse_loop_cfg_set_max_threads(config.get(), max_threads);
+  return fuse_session_loop_mt(session, config.get());
+}
+
+}  // namespace
+
+Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
+  const auto cannot_mount = [&] {
+    return fail(ErrorCode::kIo, fmt::format("cannot mount on {}: {}", options.mount_point, library_log().last()));
+  };
+  fuse_set_log_func(cairn_fuse_log);
+  Frontend frontend(fs, mode, options.logger);
+  const SessionPtr session = make_session(&frontend, options);
+  if (!session) return cannot_mount();
+  if (fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) return cannot_mount();
+  library_log().set_logger(options.logger);
+
+  int ended = 0;
+  {
+    const Watcher watcher(session.get(), options);
+    ended = run_loop(session.get(), options.mount.max_threads);
+    if (watcher.unanswered() != 0) ended = -watcher.unanswered();
+    fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session
+  }
+  library_log().set_logger(nullptr);
+  if (ended >= 0) return {};
+  return fail(Error(ErrorCode::kIo, -ended,
+                    fmt::format("the mount on {} failed: {}", options.mount_point,
+                                std::error_code(-ended, std::generic_category()).message())));
+}
+
+}  // namespace cairn::fusefs

@@ -1,0 +1,42 @@
+// The thread beside the ones that answer requests: it sees the mount come up and waits for signals to take it down.
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+#include <pthread.h>
+
+#include <fuse_lowlevel.h>
+
+#include "fusefs/session.h"
+
+namespace cairn::fusefs {
+
+// Made by the thread that runs the session's loop, before it does; goes after the loop has returned. Needs the stop signals
+// blocked in every thread.
+class Watcher {
+ public:
+  Watcher(fuse_session* session, const ServeOptions& options);
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+  // The loop must have returned, and the session be unmounted (which frees the thread if it waits for an answer).
+  ~Watcher();
+  // errno if the mount was up but did not answer, else 0. Valid once the loop has returned because of it.
+  [[nodiscard]] int unanswered() const { return unanswered_; }
+
+ private:
+  void run();
+  bool announce();
+  bool wait_for_signal();
+  void take_down();
+  void end_loop();
+
+  fuse_session* const session_;
+  const ServeOptions& options_;
+  const pthread_t loop_thread_;
+  const int loop_ended_;  // eventfd, written by the destructor
+  std::atomic<int> unanswered_{0};
+  std::thread thread_;  // last: runs run()
+};
+
+}  // namespace cairn::fusefs

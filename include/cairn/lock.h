@@ -1,0 +1,15 @@
+// Waiting for a store that somebody else is about to let go.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+
+#include "cairn/result.h"
+
+namespace cairn {
+
+// Returns once nobody holds the store at `path`. It may be taken again right after; whoever wants it opens it and looks.
+// Errors: kBusy, with who holds it, when `timeout` has passed; kNotFound or kInvalid if there is no store.
+Result<void> wait_until_closed(const std::filesystem::path& path, std::chrono::milliseconds timeout);
+
+}  // namespace cairn

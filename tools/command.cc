@@ -1,0 +1,30 @@
+#include "tools/command.h"
+
+#include <algorithm>
+#include <iostream>
+#include <string>
+
+#include <fmt/format.h>
+
+namespace cairn::tools {
+
+int complain(std::string_view message, int code) {
+  std::string line(message);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  fmt::print(stderr, "cairnfs: {}\n", line);
+  return code;
+}
+
+std::optional<int> parse(CLI::App& app, int argc, char** argv, int usage_code) {
+  try {
+    app.parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return kOk;
+  } catch (const CLI::ParseError& error) {
+    return complain(fmt::format("{}; see `{} --help`", error.what(), app.get_name()), usage_code);
+  }
+}
+
+}  // namespace cairn::tools
