@@ -62,8 +62,9 @@ class SimEnv final : public Env {
   // The process dies, the machine lives on (kill -9): as crash(), but nothing is lost, and what was not synced still
   // is not.
   SimEnv kill();
-  // The same, before mutation `k` of mutations() (needs keep_history(); k == mutations().size() is now). This SimEnv
-  // goes on.
+  // What crash() would give; this SimEnv goes on.
+  SimEnv peek_crash(CrashChoice choice) { return after(world_->disk, choice); }
+  // The same, before mutation `k` of mutations() (needs keep_history(); k == mutations().size() is now).
   SimEnv crash_before(size_t k, CrashChoice choice);
   // All that a crash now (or before mutation `k`) may leave, see enumerate_crashes(). This SimEnv goes on.
   struct States {
