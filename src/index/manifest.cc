@@ -82,9 +82,8 @@ const char* broken_rule(const Manifest& manifest, const ManifestSegment& segment
   const bool extent = segment.kind == SegmentKind::kExtent;
   if (segment.kind < SegmentKind::kLog || segment.kind > SegmentKind::kExtent) return "unknown kind of segment";
   if (segment.id == SegmentId{} || segment.id >= manifest.next_segment) return "segment id out of range";
-  if (segment.range.empty() || segment.range.first == SeqNo{}) return "segment without sequence numbers";
-  if (segment.range.last >= manifest.next_seq) return "sequence number out of range";
-  if (extent && segment.range.first != segment.range.last) return "extent with a range of sequence numbers";
+  if (extent != segment.range.empty()) return extent ? "extent that owns sequence numbers" : "segment without sequence numbers";
+  if (segment.range.first == SeqNo{} || segment.range.last >= manifest.next_seq) return "sequence number out of range";
   if (previous == nullptr) return nullptr;
   const bool after_extent = previous->kind == SegmentKind::kExtent;
   if (extent) return after_extent && segment.id <= previous->id ? "extents out of order" : nullptr;

@@ -140,7 +140,11 @@ Result<void> make_store(io::Env& env, const std::string& path, const StoreGeomet
   TRY(file->pwrite(0, block));
   TRY(file->sync());
   TRY(file->close());
-  return directory.sync();
+  TRY(directory.sync());
+  // The directory's own name.
+  const auto parent = std::filesystem::absolute(path).lexically_normal().parent_path();
+  TRY_ASSIGN(auto above, env.open_dir(parent.string()));
+  return above->sync();
 }
 
 }  // namespace cairn
