@@ -37,7 +37,7 @@ struct TreeKey {
 // kInvalid if it is no key of the tree (the engine keeps keys of its own under inode 0), kCorrupt for a bad name or length.
 Result<TreeKey> decode_tree_key(ByteView key);
 
-Bytes inode_prefix(Ino ino);             // of all keys of one inode
+Bytes inode_prefix(Ino ino);  // of all keys of one inode
 Bytes kind_prefix(Ino ino, KeyKind kind);
 Bytes attributes_key(Ino ino);
 Bytes chunk_key(Ino ino, uint64_t index);
@@ -65,29 +65,29 @@ inline constexpr uint8_t kChunkBitsMax = 30;      // 1 GiB
 
 // 120 bytes, then the name, then the target of a symlink.
 struct AttributesDisk {
-  uint8_t version;     //   0  kTreeVersion
-  uint8_t chunk_bits;  //   1  regular files: a chunk has 2^chunk_bits bytes; else 0
-  Le16 target_length;  //   2  symlinks: 1..4095; else 0
-  Le32 mode;           //   4  as st_mode: type and permissions
-  Le32 uid;            //   8
-  Le32 gid;            //  12
-  Le32 links;          //  16  names that lead here (directories: 2 and one for each subdirectory); 0 = orphan
-  Le32 xattrs;         //  20  number of 'X' keys
-  Le64 size;           //  24  bytes; directories: number of entries
-  Le64 stored;         //  32  regular files: sum of the lengths of the values of the 'D' keys; else 0
-  Le64 rdev;           //  40  device nodes; else 0
-  Le64 atime;          //  48  seconds since 1970, two's complement
-  Le64 mtime;          //  56
-  Le64 ctime;          //  64
-  Le64 btime;          //  72
-  Le32 atime_ns;       //  80  0..999,999,999
-  Le32 mtime_ns;       //  84
-  Le32 ctime_ns;       //  88
-  Le32 btime_ns;       //  92
-  Le64 sweep_from;     //  96  chunks from this index on are to be erased, and lie behind the end; kNoSweep = none
-  Le64 parent;         // 104  the directory of the only name; 0 = no or several names. The root is its own parent
-  uint8_t name_length; // 112  of the only name; 0 for the root and where parent is 0
-  uint8_t zero[7];     // 113
+  uint8_t version;      //   0  kTreeVersion
+  uint8_t chunk_bits;   //   1  regular files: a chunk has 2^chunk_bits bytes; else 0
+  Le16 target_length;   //   2  symlinks: 1..4095; else 0
+  Le32 mode;            //   4  as st_mode: type and permissions
+  Le32 uid;             //   8
+  Le32 gid;             //  12
+  Le32 links;           //  16  names that lead here (directories: 2 and one for each subdirectory); 0 = orphan
+  Le32 xattrs;          //  20  number of 'X' keys
+  Le64 size;            //  24  bytes; directories: number of entries
+  Le64 stored;          //  32  regular files: sum of the lengths of the 'D' values below sweep_from; else 0
+  Le64 rdev;            //  40  device nodes; else 0
+  Le64 atime;           //  48  seconds since 1970, two's complement
+  Le64 mtime;           //  56
+  Le64 ctime;           //  64
+  Le64 btime;           //  72
+  Le32 atime_ns;        //  80  0..999,999,999
+  Le32 mtime_ns;        //  84
+  Le32 ctime_ns;        //  88
+  Le32 btime_ns;        //  92
+  Le64 sweep_from;      //  96  chunks from this index on are to be erased, and lie behind the end; kNoSweep = none
+  Le64 parent;          // 104  the directory of the only name; 0 = no or several names. The root is its own parent
+  uint8_t name_length;  // 112  of the only name; 0 for the root and where parent is 0
+  uint8_t zero[7];      // 113
 };
 static_assert(sizeof(AttributesDisk) == 120 && alignof(AttributesDisk) == 1);
 
@@ -122,20 +122,20 @@ inline uint64_t attributes_size_max(uint64_t target_length) {
 
 // The value under 'E'.
 struct EntryDisk {
-  uint8_t version;   //  0  kTreeVersion
-  uint8_t type;      //  1  st_mode >> 12
-  uint8_t zero[6];   //  2
-  Le64 ino;          //  8  the child
-  Le64 cookie;       // 16  of the same entry under 'L'
+  uint8_t version;  //  0  kTreeVersion
+  uint8_t type;     //  1  st_mode >> 12
+  uint8_t zero[6];  //  2
+  Le64 ino;         //  8  the child
+  Le64 cookie;      // 16  of the same entry under 'L'
 };
 static_assert(sizeof(EntryDisk) == 24 && alignof(EntryDisk) == 1);
 
 // The value under 'L': 16 bytes, then the name (1..255 bytes).
 struct ListingDisk {
-  uint8_t version;   //  0  kTreeVersion
-  uint8_t type;      //  1  st_mode >> 12
-  uint8_t zero[6];   //  2
-  Le64 ino;          //  8  the child
+  uint8_t version;  //  0  kTreeVersion
+  uint8_t type;     //  1  st_mode >> 12
+  uint8_t zero[6];  //  2
+  Le64 ino;         //  8  the child
 };
 static_assert(sizeof(ListingDisk) == 16 && alignof(ListingDisk) == 1);
 

@@ -1,0 +1,302 @@
+#include "format/tree_format.h"
+
+#include <bit>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "format/decode.h"
+
+namespace cairn::format {
+namespace {
+
+constexpr size_t kInoSize = 8;   // bytes, big endian
+constexpr size_t kHeadSize = 9;  // ino and kind
+constexpr uint32_t kNanoseconds = 1'000'000'000;
+constexpr unsigned kTypeShift = 12;  // st_mode >> 12 is the type
+
+void append_big_endian(Bytes& out, uint64_t value) {
+  value = __builtin_bswap64(value);
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+uint64_t load_big_endian(ByteView bytes) {
+  uint64_t value = 0;
+  std::memcpy(&value, bytes.data(), sizeof value);
+  return __builtin_bswap64(value);
+}
+
+Bytes numbered_key(Ino ino, KeyKind kind, uint64_t number, size_t more = 0) {
+  Bytes key;
+  key.reserve(kHeadSize + sizeof number + more);
+  append_big_endian(key, ino);
+  key.push_back(static_cast<char>(kind));
+  append_big_endian(key, number);
+  return key;
+}
+
+Bytes named_key(Ino ino, KeyKind kind, ByteView name) {
+  Bytes key;
+  key.reserve(kHeadSize + name.size());
+  append_big_endian(key, ino);
+  key.push_back(static_cast<char>(kind));
+  key.append(name);
+  return key;
+}
+
+bool known_type(uint32_t type) {
+  switch (type) {
+    case S_IFREG:
+    case S_IFDIR:
+    case S_IFLNK:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+    case S_IFSOCK: return true;
+    default: return false;
+  }
+}
+
+tl::unexpected<Error> corrupt(const char* what) { return fail(ErrorCode::kCorrupt, what); }
+
+Result<TreeKey> decode_list_key(ByteView key) {
+  const auto kind = static_cast<KeyKind>(key[kInoSize]);
+  if (kind != KeyKind::kOrphan && kind != KeyKind::kSweep) return fail(ErrorCode::kInvalid, "a key of the engine");
+  if (key.size() != kHeadSize + kInoSize) return corrupt("key: wrong length");
+  const Ino ino = load_big_endian(key.substr(kHeadSize));
+  if (ino == 0) return corrupt("key: inode number 0");
+  return TreeKey{.kind = kind, .ino = ino, .number = 0, .name = {}};
+}
+
+// The first rule that `a` breaks, or null. Held before writing and after reading.
+const char* broken_rule(const Attributes& a) {
+  if (!known_type(a.mode & S_IFMT) || (a.mode & ~uint32_t{S_IFMT | 07777}) != 0) return "unknown mode";
+  if (a.links > kMaxLinks) return "too many links";
+  for (const Time* time : {&a.atime, &a.mtime, &a.ctime, &a.btime}) {
+    if (time->nanoseconds >= kNanoseconds) return "nanoseconds out of range";
+  }
+  if (a.is_regular()) {
+    if (a.chunk_bits < kChunkBitsMin || a.chunk_bits > kChunkBitsMax) return "chunk size out of range";
+    if (a.size > kMaxFileSize) return "size out of range";
+    if (a.sweep_from != kNoSweep && a.sweep_from > (kMaxFileSize >> a.chunk_bits)) return "sweep out of range";
+    if (a.sweep_from != kNoSweep && a.size > a.sweep_from << a.chunk_bits) return "sweep inside the file";
+  } else if (a.chunk_bits != 0 || a.stored != 0 || a.sweep_from != kNoSweep) {
+    return "content of what is no regular file";
+  }
+  if (a.is_symlink() ? a.target.empty() || a.target.size() > kMaxSymlinkSize || a.size != a.target.size()
+                     : !a.target.empty()) {
+    return "wrong length of a symlink's target";
+  }
+  if (a.target.find('\0') != Bytes::npos) return "NUL in a symlink's target";
+  if (a.parent == 0 && !a.name.empty()) return "a name without a parent";
+  if (!a.name.empty() && !check_name(a.name)) return "bad name";
+  return nullptr;
+}
+
+Time load_time(const Le64& seconds, const Le32& nanoseconds) {
+  return {.seconds = std::bit_cast<int64_t>(uint64_t{seconds}), .nanoseconds = nanoseconds};
+}
+
+void store_time(const Time& time, Le64& seconds, Le32& nanoseconds) {
+  seconds = std::bit_cast<uint64_t>(time.seconds);
+  nanoseconds = time.nanoseconds;
+}
+
+Attributes fields_of(const AttributesDisk& disk) {
+  Attributes a;
+  a.mode = disk.mode;
+  a.uid = disk.uid;
+  a.gid = disk.gid;
+  a.links = disk.links;
+  a.xattrs = disk.xattrs;
+  a.size = disk.size;
+  a.stored = disk.stored;
+  a.rdev = disk.rdev;
+  a.atime = load_time(disk.atime, disk.atime_ns);
+  a.mtime = load_time(disk.mtime, disk.mtime_ns);
+  a.ctime = load_time(disk.ctime, disk.ctime_ns);
+  a.btime = load_time(disk.btime, disk.btime_ns);
+  a.chunk_bits = disk.chunk_bits;
+  a.sweep_from = disk.sweep_from;
+  a.parent = disk.parent;
+  return a;
+}
+
+}  // namespace
+
+Result<TreeKey> decode_tree_key(ByteView key) {
+  if (key.size() < kHeadSize) return fail(ErrorCode::kInvalid, "too short for a key of the tree");
+  TreeKey out;
+  out.ino = load_big_endian(key);
+  if (out.ino == 0) return decode_list_key(key);
+  out.kind = static_cast<KeyKind>(key[kInoSize]);
+  const ByteView rest = key.substr(kHeadSize);
+  switch (out.kind) {
+    case KeyKind::kAttributes:
+      if (!rest.empty()) return corrupt("key: wrong length");
+      return out;
+    case KeyKind::kChunk:
+      if (rest.size() != sizeof(uint64_t) + 1) return corrupt("key: wrong length");
+      if (rest.back() != 0) return fail(ErrorCode::kUnsupported, "key: a patch of a chunk");
+      out.number = load_big_endian(rest);
+      if (out.number > kMaxFileSize >> kChunkBitsMin) return corrupt("key: chunk index out of range");
+      return out;
+    case KeyKind::kListing:
+      if (rest.size() != sizeof(uint64_t)) return corrupt("key: wrong length");
+      out.number = load_big_endian(rest);
+      if (out.number == 0) return corrupt("key: cookie 0");
+      return out;
+    case KeyKind::kBackLink:
+      if (rest.size() < kInoSize) return corrupt("key: wrong length");
+      out.number = load_big_endian(rest);
+      out.name = rest.substr(kInoSize);
+      if (out.number == 0 || !check_name(out.name)) return corrupt("key: bad back link");
+      return out;
+    case KeyKind::kEntry:
+      out.name = rest;
+      if (!check_name(rest)) return corrupt("key: bad name");
+      return out;
+    case KeyKind::kXattr:
+      out.name = rest;
+      if (!check_xattr_name(rest)) return corrupt("key: bad name of an extended attribute");
+      return out;
+    case KeyKind::kOrphan:
+    case KeyKind::kSweep: break;  // only under inode 0
+  }
+  return corrupt("key: unknown kind");
+}
+
+Bytes inode_prefix(Ino ino) {
+  Bytes key;
+  append_big_endian(key, ino);
+  return key;
+}
+
+Bytes kind_prefix(Ino ino, KeyKind kind) { return named_key(ino, kind, {}); }
+Bytes attributes_key(Ino ino) { return named_key(ino, KeyKind::kAttributes, {}); }
+Bytes entry_key(Ino directory, ByteView name) { return named_key(directory, KeyKind::kEntry, name); }
+Bytes listing_key(Ino directory, uint64_t cookie) { return numbered_key(directory, KeyKind::kListing, cookie); }
+Bytes xattr_key(Ino ino, ByteView name) { return named_key(ino, KeyKind::kXattr, name); }
+Bytes orphan_key(Ino ino) { return numbered_key(0, KeyKind::kOrphan, ino); }
+Bytes sweep_key(Ino ino) { return numbered_key(0, KeyKind::kSweep, ino); }
+
+Bytes chunk_key(Ino ino, uint64_t index) {
+  Bytes key = numbered_key(ino, KeyKind::kChunk, index, 1);
+  key.push_back('\0');
+  return key;
+}
+
+Bytes back_link_key(Ino ino, Ino parent, ByteView name) {
+  Bytes key = numbered_key(ino, KeyKind::kBackLink, parent, name.size());
+  key.append(name);
+  return key;
+}
+
+Result<void> check_name(ByteView name) {
+  if (name.size() > kMaxNameSize) return fail(ErrorCode::kNameTooLong);
+  if (name.empty() || name == "." || name == "..") return fail(ErrorCode::kInvalid);
+  if (name.find('/') != ByteView::npos || name.find('\0') != ByteView::npos) return fail(ErrorCode::kInvalid);
+  return {};
+}
+
+Result<void> check_xattr_name(ByteView name) {
+  if (name.empty() || name.size() > kMaxNameSize) return fail(ErrorCode::kRange);
+  if (name.find('\0') != ByteView::npos) return fail(ErrorCode::kInvalid);
+  return {};
+}
+
+Bytes encode_attributes(const Attributes& a) {
+  CHECK(broken_rule(a) == nullptr);
+  AttributesDisk disk{};
+  disk.version = kTreeVersion;
+  disk.chunk_bits = a.chunk_bits;
+  disk.target_length = static_cast<uint16_t>(a.target.size());
+  disk.mode = a.mode;
+  disk.uid = a.uid;
+  disk.gid = a.gid;
+  disk.links = a.links;
+  disk.xattrs = a.xattrs;
+  disk.size = a.size;
+  disk.stored = a.stored;
+  disk.rdev = a.rdev;
+  store_time(a.atime, disk.atime, disk.atime_ns);
+  store_time(a.mtime, disk.mtime, disk.mtime_ns);
+  store_time(a.ctime, disk.ctime, disk.ctime_ns);
+  store_time(a.btime, disk.btime, disk.btime_ns);
+  disk.sweep_from = a.sweep_from;
+  disk.parent = a.parent;
+  disk.name_length = static_cast<uint8_t>(a.name.size());
+  Bytes out;
+  out.reserve(sizeof disk + a.name.size() + a.target.size());
+  out.append(bytes_of(disk)).append(a.name).append(a.target);
+  return out;
+}
+
+Result<Attributes> decode_attributes(ByteView bytes) {
+  if (bytes.size() < sizeof(AttributesDisk)) return corrupt("attributes: too short");
+  const auto disk = load<AttributesDisk>(bytes);
+  TRY(check_version(disk.version, kTreeVersion));
+  if (!all_zero(bytes_of(disk.zero))) return corrupt("attributes: unused bytes are not zero");
+  if (bytes.size() != sizeof disk + disk.name_length + disk.target_length) return corrupt("attributes: wrong length");
+  Attributes a = fields_of(disk);
+  a.name = bytes.substr(sizeof disk, disk.name_length);
+  a.target = bytes.substr(sizeof disk + disk.name_length);
+  if (const char* rule = broken_rule(a)) return fail(ErrorCode::kCorrupt, fmt::format("attributes: {}", rule));
+  return a;
+}
+
+Bytes encode_entry(const Entry& entry) {
+  CHECK(entry.ino != 0 && entry.cookie != 0 && known_type(entry.type));
+  EntryDisk disk{};
+  disk.version = kTreeVersion;
+  disk.type = static_cast<uint8_t>(entry.type >> kTypeShift);
+  disk.ino = entry.ino;
+  disk.cookie = entry.cookie;
+  return Bytes(bytes_of(disk));
+}
+
+Result<Entry> decode_entry(ByteView bytes) {
+  if (bytes.size() != sizeof(EntryDisk)) return corrupt("entry: wrong length");
+  const auto disk = load<EntryDisk>(bytes);
+  TRY(check_version(disk.version, kTreeVersion));
+  const uint32_t type = uint32_t{disk.type} << kTypeShift;
+  if (!all_zero(bytes_of(disk.zero)) || disk.ino == 0 || disk.cookie == 0 || !known_type(type)) {
+    return corrupt("entry: a field is out of range");
+  }
+  return Entry{.ino = disk.ino, .type = type, .cookie = disk.cookie};
+}
+
+Bytes encode_listing(const Entry& entry, ByteView name) {
+  CHECK(entry.ino != 0 && known_type(entry.type) && check_name(name));
+  ListingDisk disk{};
+  disk.version = kTreeVersion;
+  disk.type = static_cast<uint8_t>(entry.type >> kTypeShift);
+  disk.ino = entry.ino;
+  Bytes out(bytes_of(disk));
+  out.append(name);
+  return out;
+}
+
+Result<Listing> decode_listing(ByteView bytes) {
+  if (bytes.size() < sizeof(ListingDisk)) return corrupt("listing: too short");
+  const auto disk = load<ListingDisk>(bytes);
+  TRY(check_version(disk.version, kTreeVersion));
+  const Listing out{.ino = disk.ino, .type = uint32_t{disk.type} << kTypeShift, .name = bytes.substr(sizeof disk)};
+  if (!all_zero(bytes_of(disk.zero)) || out.ino == 0 || !known_type(out.type) || !check_name(out.name)) {
+    return corrupt("listing: a field is out of range");
+  }
+  return out;
+}
+
+Bytes encode_marker() {
+  const MarkerDisk disk{.version = kTreeVersion};
+  return Bytes(bytes_of(disk));
+}
+
+Result<void> decode_marker(ByteView bytes) {
+  if (bytes.size() != sizeof(MarkerDisk)) return corrupt("marker: wrong length");
+  return check_version(load<MarkerDisk>(bytes).version, kTreeVersion);
+}
+
+}  // namespace cairn::format

@@ -1,0 +1,108 @@
+#include "tree/attributes.h"
+
+#include <algorithm>
+
+#include "base/try.h"
+#include "tree/chunks.h"
+#include "tree/content.h"
+
+namespace cairn::tree {
+namespace {
+
+constexpr uint32_t kNanoseconds = 1'000'000'000;
+
+Result<void> check_change(const AttrChange& change) {
+  using Kind = AttrChange::TimeKind;
+  const bool bad = (change.atime_kind == Kind::kSet && change.atime.nanoseconds >= kNanoseconds) ||
+                   (change.mtime_kind == Kind::kSet && change.mtime.nanoseconds >= kNanoseconds);
+  if (bad) return fail(ErrorCode::kInvalid);
+  if (change.set_size && change.size > kMaxFileSize) return fail(ErrorCode::kTooLarge);
+  return {};
+}
+
+void set_time(AttrChange::TimeKind kind, const Time& given, const Time& now, Time& time) {
+  if (kind == AttrChange::TimeKind::kSet) time = given;
+  if (kind == AttrChange::TimeKind::kNow) time = now;
+}
+
+void set_fields(const AttrChange& change, const Time& now, format::Attributes& a) {
+  if (change.kill_suidgid) kill_suidgid(a);
+  if (change.set_mode) a.mode = (a.mode & S_IFMT) | (change.mode & 07777);
+  if (change.set_uid) a.uid = change.uid;
+  if (change.set_gid) a.gid = change.gid;
+  if (change.set_size) a.mtime = now;
+  set_time(change.atime_kind, change.atime, now, a.atime);
+  set_time(change.mtime_kind, change.mtime, now, a.mtime);
+  a.ctime = now;
+}
+
+// Before an operation is begun: whether the change is possible, and the room it takes.
+Result<uint64_t> prepare(Tree& tree, Inode& inode, const AttrChange& change) {
+  bool sweep = false;
+  uint64_t room = 0;
+  {
+    const ReadLock lock(inode.mutex);
+    TRY(require_usable(inode));
+    if (change.set_size) TRY(require_regular(inode));
+    room = attributes_cost_max(inode.attributes.target.size());
+    if (change.set_size) room += Resize::room(inode.attributes.chunk_size());
+    sweep = change.set_size && sweep_in_the_way(inode.attributes, change.size);
+  }
+  if (sweep) TRY(finish_sweep(tree, inode));
+  return room;
+}
+
+}  // namespace
+
+Result<Attr> getattr(Tree& tree, Ino ino) {
+  const InodeRef inode = tree.inodes.get(ino);
+  const ReadLock lock(inode->mutex);
+  if (!inode->loaded) return fail(inode->load_error);
+  // What is gone still has attributes as long as somebody holds it: a removed directory that a process is in.
+  const bool gone = inode->life == Life::kDying;
+  if (gone && tree.inodes.lookups(*inode) == 0 && tree.inodes.opens(*inode) == 0) return fail(ErrorCode::kStale);
+  return to_attr(ino, inode->attributes);
+}
+
+Result<Attr> setattr(Tree& tree, Ino ino, const AttrChange& change) {
+  TRY(check_change(change));
+  const InodeRef inode = tree.inodes.get(ino);
+  for (;;) {
+    TRY_ASSIGN(const uint64_t room, prepare(tree, *inode, change));
+    // Never refused for want of space: none of this makes the store larger for long.
+    TRY_ASSIGN(auto edit, Edit::begin(tree, room, Store::OperationKind::kFree));
+    const WriteLock lock(inode->mutex);
+    TRY(require_usable(*inode));
+    if (change.set_size && sweep_in_the_way(inode->attributes, change.size)) continue;
+    Resize resize(tree, edit);
+    if (change.set_size) TRY(resize.plan(*inode, change.size));
+    set_fields(change, edit.now(), edit.draft(*inode));
+    TRY(edit.commit());
+    if (change.set_size) resize.apply(*inode);
+    return to_attr(ino, inode->attributes);
+  }
+}
+
+Result<Bytes> readlink(Tree& tree, Ino ino) {
+  const InodeRef inode = tree.inodes.get(ino);
+  Bytes target;
+  bool touch = false;
+  {
+    const ReadLock lock(inode->mutex);
+    TRY(require_usable(*inode));
+    if (!inode->attributes.is_symlink()) return fail(ErrorCode::kInvalid);
+    target = inode->attributes.target;
+    touch = tree.options.relatime && atime_is_old(inode->attributes, tree.now());
+  }
+  if (touch) touch_atime(tree, *inode);
+  return target;
+}
+
+Result<Ino> parent_of(Tree& tree, Ino dir) {
+  const InodeRef inode = tree.inodes.get(dir);
+  const ReadLock lock(inode->mutex);
+  TRY(require_directory(*inode));
+  return inode->attributes.parent;
+}
+
+}  // namespace cairn::tree

@@ -1,0 +1,166 @@
+#include "tree/content.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/try.h"
+#include "tree/chunks.h"
+
+namespace cairn::tree {
+namespace {
+
+constexpr int64_t kDay = 86400;  // seconds
+
+// What holes read as.
+std::array<char, 128 << 10> zeros;
+
+void append_zeros(std::vector<Value>& pieces, uint64_t size) {
+  while (size > 0) {
+    const uint64_t n = std::min<uint64_t>(size, zeros.size());
+    pieces.emplace_back(ByteView(zeros.data(), n), nullptr);
+    size -= n;
+  }
+}
+
+// Bytes begin..end-1 of one chunk.
+Result<void> read_chunk(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range,
+                        std::vector<Value>& pieces) REQUIRES_SHARED(inode.mutex) {
+  Value value;
+  if (const auto found = inode.chunks.find(index); found != inode.chunks.end()) {
+    const Bytes& bytes = found->second.bytes;  // may change once the mutex is free: copied
+    if (range.offset < bytes.size()) value = Value::own(bytes.substr(range.offset, range.length));
+  } else {
+    TRY_ASSIGN(value, load_chunk(tree, inode, index, range));
+  }
+  if (value.size() != 0) pieces.push_back(value);
+  append_zeros(pieces, range.length - value.size());
+  return {};
+}
+
+Result<std::vector<Value>> read_locked(const Tree& tree, const Inode& inode, uint64_t offset, uint64_t size)
+    REQUIRES_SHARED(inode.mutex) {
+  const format::Attributes& a = inode.attributes;
+  std::vector<Value> pieces;
+  if (offset >= a.size) return pieces;
+  const uint64_t end = offset + std::min(size, a.size - offset);
+  while (offset < end) {
+    const uint64_t index = offset >> a.chunk_bits;
+    const uint64_t begin = offset & (a.chunk_size() - 1);
+    const uint64_t length = std::min(a.chunk_size() - begin, end - offset);
+    TRY(read_chunk(tree, inode, index, {.offset = begin, .length = length}, pieces));
+    offset += length;
+  }
+  return pieces;
+}
+
+struct WriteRequest {
+  uint64_t offset = 0;
+  ByteView data;
+  bool append = false;
+  bool kill_suidgid = false;
+};
+
+// Writes as much from the front of the data as goes into one operation of the store; `chunks` is how many that may be.
+Result<uint64_t> write_locked(Tree& tree, Edit& edit, Inode& inode, const WriteRequest& request, uint64_t chunks)
+    REQUIRES(inode.mutex) {
+  const uint64_t chunk_size = inode.attributes.chunk_size();
+  const uint64_t offset = request.append ? inode.attributes.size : request.offset;
+  if (offset >= kMaxFileSize) return fail(ErrorCode::kTooLarge);
+  const uint64_t room_end = (offset / chunk_size + chunks) * chunk_size;
+  const uint64_t end = std::min({offset + request.data.size(), room_end, kMaxFileSize});
+  if (sweep_in_the_way(inode.attributes, end)) return 0;
+
+  ChunkWrites writes(tree, edit);
+  for (uint64_t at = offset; at < end;) {
+    const uint64_t begin = at % chunk_size;
+    const uint64_t length = std::min(chunk_size - begin, end - at);
+    const auto planned = writes.plan(inode, at / chunk_size, begin, request.data.substr(at - offset, length));
+    if (!planned) {
+      writes.undo();
+      return fail(planned.error());
+    }
+    at += length;
+  }
+  format::Attributes& next = edit.draft(inode);
+  next.size = std::max(next.size, end);
+  next.mtime = next.ctime = edit.now();
+  if (request.kill_suidgid) kill_suidgid(next);
+  TRY(writes.commit(inode));
+  return end - offset;
+}
+
+// 0: a sweep was in the way, try again.
+Result<uint64_t> write_piece(Tree& tree, Inode& inode, const WriteRequest& request, uint64_t chunk_size) {
+  const uint64_t room_max = tree.store.max_operation_room();
+  const uint64_t rest = attributes_cost_max();
+  const uint64_t most = room_max > rest ? (room_max - rest) / chunk_cost(chunk_size) : 0;
+  const uint64_t touched = request.data.size() / chunk_size + 2;  // at most
+  const uint64_t chunks = std::clamp<uint64_t>(touched, 1, std::max<uint64_t>(1, most));
+  uint64_t written = 0;
+  {
+    TRY_ASSIGN(auto edit, Edit::begin(tree, chunks * chunk_cost(chunk_size) + rest));
+    const WriteLock lock(inode.mutex);
+    TRY(require_regular(inode));
+    TRY_ASSIGN(written, write_locked(tree, edit, inode, request, chunks));
+  }
+  if (written == 0) TRY(finish_sweep(tree, inode));
+  return written;
+}
+
+}  // namespace
+
+bool atime_is_old(const format::Attributes& a, const Time& now) {
+  const auto key = [](const Time& time) { return std::pair(time.seconds, time.nanoseconds); };
+  return key(a.atime) <= key(a.mtime) || key(a.atime) <= key(a.ctime) || now.seconds - a.atime.seconds >= kDay;
+}
+
+void touch_atime(Tree& tree, Inode& inode) {
+  auto edit = Edit::begin(tree, attributes_cost_max());
+  if (!edit) return;
+  const WriteLock lock(inode.mutex);
+  if (!require_usable(inode)) return;
+  edit->draft(inode).atime = edit->now();
+  (void)edit->commit();  // unchanged, then; a store that cannot be written says so to those who write
+}
+
+void kill_suidgid(format::Attributes& a) {
+  if (a.is_directory()) return;
+  a.mode &= ~uint32_t{S_ISUID};
+  if ((a.mode & S_IXGRP) != 0) a.mode &= ~uint32_t{S_ISGID};
+}
+
+Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t size) {
+  const InodeRef inode = tree.inodes.get(ino);
+  std::vector<Value> pieces;
+  bool touch = false;
+  {
+    const ReadLock lock(inode->mutex);
+    TRY(require_regular(*inode));
+    TRY_ASSIGN(pieces, read_locked(tree, *inode, offset, size));
+    touch = tree.options.relatime && atime_is_old(inode->attributes, tree.now());
+  }
+  if (touch) touch_atime(tree, *inode);
+  return pieces;
+}
+
+Result<uint64_t> write(Tree& tree, Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid) {
+  const InodeRef inode = tree.inodes.get(ino);
+  uint64_t chunk_size = 0;
+  {
+    const ReadLock lock(inode->mutex);
+    TRY(require_regular(*inode));
+    chunk_size = inode->attributes.chunk_size();
+  }
+  uint64_t done = 0;
+  while (done < data.size()) {
+    const WriteRequest request{
+        .offset = offset + done, .data = data.substr(done), .append = append, .kill_suidgid = kill_suidgid};
+    const auto written = write_piece(tree, *inode, request, chunk_size);
+    if (!written && done == 0) return fail(written.error());
+    if (!written) break;
+    done += *written;
+  }
+  return done;
+}
+
+}  // namespace cairn::tree

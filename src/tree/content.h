@@ -1,0 +1,53 @@
+// What is in regular files: reading, writing, cutting and extending, holes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cairn/bytes.h"
+#include "cairn/filesystem.h"
+#include "cairn/result.h"
+#include "tree/edit.h"
+#include "tree/tree.h"
+
+namespace cairn::tree {
+
+// As the functions of FileSystem of the same names.
+Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t size);
+Result<uint64_t> write(Tree& tree, Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid);
+Result<void> fallocate(Tree& tree, Ino ino, uint32_t flags, uint64_t offset, uint64_t length);
+Result<uint64_t> seek(Tree& tree, Ino ino, uint64_t offset, SeekWhat what);
+
+// A change of a file's size that goes with an Edit: planned before its commit(), applied after it. Not thread-safe.
+class Resize {
+ public:
+  // Room that it takes at most, bytes; wants the chunk size of the file.
+  static uint64_t room(uint64_t chunk_size);
+
+  Resize(Tree& tree, Edit& edit) : tree_(tree), edit_(edit) {}
+  // Size and `stored` of the draft, and the records that go with it. Larger only where no sweep is in the way.
+  Result<void> plan(Inode& inode, uint64_t size) REQUIRES(inode.mutex);
+  // The edit is committed: memory follows.
+  void apply(Inode& inode) REQUIRES(inode.mutex);
+
+ private:
+  Result<void> cut_last_chunk(Inode& inode, uint64_t size) REQUIRES(inode.mutex);
+  Result<void> drop_from(Inode& inode, uint64_t first) REQUIRES(inode.mutex);
+  Result<void> erase_now(Inode& inode, const std::vector<uint64_t>& logged) REQUIRES(inode.mutex);
+
+  Tree& tree_;
+  Edit& edit_;
+  uint64_t first_dropped_ = UINT64_MAX;  // chunks from here on are gone
+  uint64_t cut_index_ = UINT64_MAX;      // this one is shortened
+  uint64_t cut_length_ = 0;              // to so many bytes
+  bool sweep_ = false;                   // too many to erase at once: the sweeper does it
+};
+
+// Under relatime: whether a read at `now` changes the time of last access.
+bool atime_is_old(const format::Attributes& attributes, const Time& now);
+// Sets it. Best effort: a read does not fail because its time cannot be noted.
+void touch_atime(Tree& tree, Inode& inode) EXCLUDES(inode.mutex);
+// What a write or a change of owner by somebody unprivileged takes away.
+void kill_suidgid(format::Attributes& attributes);
+
+}  // namespace cairn::tree

@@ -1,0 +1,235 @@
+// FileSystem: the public face of the tree.
+#include "cairn/filesystem.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/try.h"
+#include "tree/attributes.h"
+#include "tree/content.h"
+#include "tree/names.h"
+#include "tree/tree.h"
+
+namespace cairn {
+
+class FileSystem::Impl {
+ public:
+  Impl(std::unique_ptr<Store> owned, const FsOptions& options) : store(std::move(owned)), tree(*store, options) {}
+
+  std::unique_ptr<Store> store;
+  tree::Tree tree;
+  bool closed = false;
+};
+
+namespace {
+
+// A store without a root is new, or has lost it.
+Result<void> find_or_make_root(tree::Tree& tree) {
+  const auto root = tree.store.value_size(format::attributes_key(kRootIno));
+  if (root) return {};
+  if (root.error().code != ErrorCode::kNotFound) return fail(root.error());
+  Cursor cursor = tree.store.scan({});
+  cursor.seek(format::inode_prefix(kRootIno));
+  if (cursor.valid()) return fail(ErrorCode::kCorrupt, "the root directory is missing: run fsck.cairnfs on the store");
+  TRY(cursor.status());
+  return tree::make_root(tree);
+}
+
+Result<void> close_tree(tree::Tree& tree) {
+  Result<void> first_error;
+  const auto note = [&](Result<void> result) {
+    if (!result && first_error) first_error = std::move(result);
+  };
+  if (!tree.store.stats().read_only) {
+    tree.closing = true;  // what was still open, or counted, is closed now
+    note(tree.sweeper.resume());
+    tree.sweeper.drain();
+  }
+  tree.sweeper.stop();
+  for (const tree::InodeRef& inode : tree.dirty.all()) note(write_back_now(tree, *inode));
+  tree.store.set_commit_hook({});
+  note(tree.store.close());
+  return first_error;
+}
+
+}  // namespace
+
+FileSystem::FileSystem(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+FileSystem::~FileSystem() { (void)close(); }
+
+Result<std::unique_ptr<FileSystem>> FileSystem::open(std::unique_ptr<Store> store, const FsOptions& options) {
+  std::unique_ptr<FileSystem> fs(new FileSystem(std::make_unique<Impl>(std::move(store), options)));
+  tree::Tree& tree = fs->impl_->tree;
+  tree.store.set_commit_hook([&tree](Store::Operation& operation) { return write_back_all(tree, operation); });
+  auto ready = find_or_make_root(tree);
+  if (ready && !tree.store.stats().read_only) ready = tree.sweeper.resume();
+  if (ready) return fs;
+  fs->impl_->closed = true;  // a tree that could not be opened is not tidied up
+  tree.sweeper.stop();
+  tree.store.set_commit_hook({});
+  return fail(std::move(ready).error());
+}
+
+Result<void> FileSystem::close() {
+  if (std::exchange(impl_->closed, true)) return {};
+  return close_tree(impl_->tree);
+}
+
+Result<Attr> FileSystem::lookup(Ino parent, ByteView name) { return tree::lookup(impl_->tree, parent, name); }
+
+void FileSystem::forget(Ino ino, uint64_t count) {
+  tree::Tree& tree = impl_->tree;
+  const tree::InodeRef inode = tree.inodes.forget(ino, count);
+  if (!inode || tree.options.opens_counted) return;
+  const ReadLock lock(inode->mutex);
+  if (inode->life == tree::Life::kUnlinked && !tree.in_use(*inode)) tree.sweeper.submit(ino);
+}
+
+Result<Attr> FileSystem::getattr(Ino ino) { return tree::getattr(impl_->tree, ino); }
+
+Result<Attr> FileSystem::setattr(Ino ino, const AttrChange& change) { return tree::setattr(impl_->tree, ino, change); }
+
+Result<Bytes> FileSystem::readlink(Ino ino) { return tree::readlink(impl_->tree, ino); }
+
+Result<Attr> FileSystem::mknod(Ino parent, ByteView name, uint32_t mode, uint64_t rdev, const Caller& caller) {
+  const uint32_t type = mode & S_IFMT;
+  if (type == S_IFDIR) return fail(ErrorCode::kPermission);
+  if (type == S_IFLNK || name.empty()) return fail(ErrorCode::kInvalid);
+  const uint32_t full = type == 0 ? mode | S_IFREG : mode;
+  if (type != 0 && type != S_IFREG && type != S_IFCHR && type != S_IFBLK && type != S_IFIFO && type != S_IFSOCK) {
+    return fail(ErrorCode::kInvalid);
+  }
+  return tree::make_node(impl_->tree, parent, name, {.mode = full, .rdev = rdev, .target = {}}, caller);
+}
+
+Result<Attr> FileSystem::mkdir(Ino parent, ByteView name, uint32_t mode, const Caller& caller) {
+  const uint32_t full = S_IFDIR | (mode & 07777);
+  return tree::make_node(impl_->tree, parent, name, {.mode = full, .rdev = 0, .target = {}}, caller);
+}
+
+Result<Attr> FileSystem::symlink(Ino parent, ByteView name, ByteView target, const Caller& caller) {
+  if (target.find('\0') != ByteView::npos) return fail(ErrorCode::kInvalid);
+  return tree::make_node(impl_->tree, parent, name, {.mode = S_IFLNK | 0777, .rdev = 0, .target = target}, caller);
+}
+
+Result<Attr> FileSystem::link(Ino ino, Ino new_parent, ByteView new_name) {
+  return tree::link(impl_->tree, ino, new_parent, new_name);
+}
+
+Result<void> FileSystem::unlink(Ino parent, ByteView name) { return tree::unlink(impl_->tree, parent, name); }
+
+Result<void> FileSystem::rmdir(Ino parent, ByteView name) { return tree::rmdir(impl_->tree, parent, name); }
+
+Result<void> FileSystem::rename(Ino parent, ByteView name, Ino new_parent, ByteView new_name, uint32_t flags,
+                                const Caller& caller) {
+  return tree::rename(impl_->tree, parent, name, new_parent, new_name, flags, caller);
+}
+
+Result<Attr> FileSystem::create(Ino parent, ByteView name, uint32_t mode, const Caller& caller) {
+  const uint32_t full = S_IFREG | (mode & 07777);
+  return tree::make_node(impl_->tree, parent, name, {.mode = full, .rdev = 0, .target = {}, .open = true}, caller);
+}
+
+Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
+  tree::Tree& tree = impl_->tree;
+  const tree::InodeRef inode = tree.inodes.get(ino);
+  Attr attr;
+  {
+    const ReadLock lock(inode->mutex);
+    TRY(require_usable(*inode));
+    tree.inodes.count_open(*inode);
+    attr = tree::to_attr(ino, inode->attributes);
+  }
+  if (!truncate && !kill_suidgid) return attr;
+  AttrChange change;
+  change.set_size = truncate;
+  change.kill_suidgid = kill_suidgid;
+  auto changed = tree::setattr(tree, ino, change);
+  if (!changed) release(ino);
+  return changed;
+}
+
+void FileSystem::release(Ino ino) {
+  tree::Tree& tree = impl_->tree;
+  const tree::InodeRef inode = tree.inodes.release(ino);
+  if (!inode) return;
+  {
+    const ReadLock lock(inode->mutex);
+    if (inode->life == tree::Life::kUnlinked && !tree.in_use(*inode)) {
+      tree.sweeper.submit(ino);
+      return;
+    }
+    if (inode->chunks.empty() || inode->life != tree::Life::kAlive) return;
+  }
+  // The caller has no error to be given: what could not be written stays buffered for the next commit, which reports it.
+  if (auto written = write_back_now(tree, *inode); !written) tree.note_error("write back failed", ino, written.error());
+}
+
+Result<std::vector<Value>> FileSystem::read(Ino ino, uint64_t offset, uint64_t size) {
+  return tree::read(impl_->tree, ino, offset, size);
+}
+
+Result<uint64_t> FileSystem::write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid) {
+  return tree::write(impl_->tree, ino, offset, data, append, kill_suidgid);
+}
+
+// The log is one: what makes one inode durable makes all of them so. The commit hook writes what is buffered.
+Result<void> FileSystem::fsync(Ino ino) {
+  (void)ino;
+  return impl_->store->sync();
+}
+
+Result<void> FileSystem::sync() { return impl_->store->sync(); }
+
+Result<void> FileSystem::fallocate(Ino ino, uint32_t flags, uint64_t offset, uint64_t length) {
+  return tree::fallocate(impl_->tree, ino, flags, offset, length);
+}
+
+Result<uint64_t> FileSystem::seek(Ino ino, uint64_t offset, SeekWhat what) {
+  return tree::seek(impl_->tree, ino, offset, what);
+}
+
+Result<std::vector<DirEntry>> FileSystem::read_dir(Ino dir, uint64_t cookie, size_t max, std::vector<Attr>* attrs) {
+  return tree::read_dir(impl_->tree, dir, cookie, max, attrs);
+}
+
+void FileSystem::count_lookup(Ino ino) {
+  const tree::InodeRef inode = impl_->tree.inodes.get(ino);
+  impl_->tree.inodes.count_lookup(*inode);
+}
+
+Result<Ino> FileSystem::parent(Ino dir) { return tree::parent_of(impl_->tree, dir); }
+
+Result<Bytes> FileSystem::get_xattr(Ino ino, ByteView name) { return tree::get_xattr(impl_->tree, ino, name); }
+
+Result<void> FileSystem::set_xattr(Ino ino, ByteView name, ByteView value, XattrMode mode) {
+  return tree::set_xattr(impl_->tree, ino, name, value, mode);
+}
+
+Result<void> FileSystem::remove_xattr(Ino ino, ByteView name) { return tree::remove_xattr(impl_->tree, ino, name); }
+
+Result<std::vector<std::string>> FileSystem::list_xattrs(Ino ino) { return tree::list_xattrs(impl_->tree, ino); }
+
+Result<FsStats> FileSystem::statfs() {
+  constexpr uint64_t kBytesPerFile = 4096;  // there is no table of inodes to run out of; df -i wants numbers
+  const StoreStats stats = impl_->store->stats();
+  FsStats out;
+  if (stats.limit != 0) {
+    out.total_bytes = stats.limit;
+    out.free_bytes = stats.limit - std::min(stats.limit, stats.allocated_bytes);
+  } else {
+    out.total_bytes = stats.disk_total;
+    out.free_bytes = stats.disk_available;
+  }
+  out.available_bytes = out.free_bytes;
+  out.files = out.total_bytes / kBytesPerFile;
+  out.free_files = out.free_bytes / kBytesPerFile;
+  return out;
+}
+
+StoreStats FileSystem::store_stats() const { return impl_->store->stats(); }
+
+uint64_t FileSystem::known_inodes() const { return impl_->tree.inodes.counted(); }
+
+}  // namespace cairn

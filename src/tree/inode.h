@@ -1,0 +1,86 @@
+// An inode in memory, with what of it waits to be written to the log.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "base/mutex.h"
+#include "cairn/bytes.h"
+#include "cairn/filesystem.h"
+#include "cairn/result.h"
+#include "format/tree_format.h"
+
+namespace cairn::tree {
+
+// What a name, an open or a lookup count still keeps alive.
+enum class Life : uint8_t {
+  kAlive,     // has a name
+  kUnlinked,  // no name (any more), but somebody may have it open: contents work as ever
+  kDying,     // being erased, or erased: whoever comes now gets kStale
+};
+
+// Content of one chunk that is newer than what the log has.
+struct DirtyChunk {
+  Bytes bytes;          // the whole chunk up to its last byte that was ever written
+  uint64_t kept = 0;    // room in the log kept for it, bytes
+  bool in_log = false;  // the log has an older version
+};
+
+// Thread-safe: `mutex` guards everything but `ino`. Lock order: an operation of the store (Store::begin) comes first, then
+// the mutex of directory renames, then inodes by ascending number, at most four; store, table and dirty list are leaves.
+// The commit hook takes inode mutexes while every begin() waits: nobody may call begin() while holding one.
+class Inode : public std::enable_shared_from_this<Inode> {
+ public:
+  explicit Inode(Ino number) : ino(number) {}
+  Inode(const Inode&) = delete;
+  Inode& operator=(const Inode&) = delete;
+
+  const Ino ino;
+  SharedMutex mutex;
+
+  format::Attributes attributes GUARDED_BY(mutex);
+  Life life GUARDED_BY(mutex) = Life::kAlive;
+  bool linkable GUARDED_BY(mutex) = false;  // made without a name (O_TMPFILE): link() may give it one
+  Error load_error GUARDED_BY(mutex);       // valid if !loaded
+  bool loaded GUARDED_BY(mutex) = false;
+
+  bool dirty GUARDED_BY(mutex) = false;                     // attributes differ from the log's
+  uint64_t attributes_kept GUARDED_BY(mutex) = 0;           // room in the log kept for them, bytes
+  std::map<uint64_t, DirtyChunk> chunks GUARDED_BY(mutex);  // by index
+  uint64_t sweep_next GUARDED_BY(mutex) = 0;                // chunks in sweep_from..sweep_next-1 are erased already
+
+  std::atomic<bool> erased = false;  // its keys are gone; only counts keep the object
+};
+
+using InodeRef = std::shared_ptr<Inode>;
+
+// Tells the analysis about locks that it cannot follow (see InodeLocks).
+inline void assume_locked(const Inode& inode) ASSERT_CAPABILITY(inode.mutex) { (void)inode; }
+
+// What stat(2) shows.
+Attr to_attr(Ino ino, const format::Attributes& attributes);
+
+// kStale if the inode is gone, or the error that kept it from being loaded.
+Result<void> require_usable(const Inode& inode) REQUIRES_SHARED(inode.mutex);
+// The same, and kNotDirectory; kNotFound if the directory was removed.
+Result<void> require_directory(const Inode& inode) REQUIRES_SHARED(inode.mutex);
+// The same for regular files: kIsDirectory or kInvalid.
+Result<void> require_regular(const Inode& inode) REQUIRES_SHARED(inode.mutex);
+
+// Holds the mutexes of up to four inodes, taken in the fixed order; doubles and nulls are fine.
+class InodeLocks {
+ public:
+  InodeLocks(Inode* a, Inode* b, Inode* c = nullptr, Inode* d = nullptr);
+  ~InodeLocks();
+  InodeLocks(const InodeLocks&) = delete;
+  InodeLocks& operator=(const InodeLocks&) = delete;
+
+ private:
+  static constexpr int kMax = 4;
+  Inode* held_[kMax] = {};
+  int count_ = 0;
+};
+
+}  // namespace cairn::tree

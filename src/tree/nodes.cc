@@ -1,0 +1,140 @@
+// Making nodes, with and without a name.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/try.h"
+#include "tree/names.h"
+
+namespace cairn::tree {
+namespace {
+
+format::Attributes new_attributes(const Tree& tree, const NewNode& node, const Caller& caller, const Time& now) {
+  format::Attributes a;
+  const uint32_t type = node.mode & S_IFMT;
+  a.mode = type == S_IFLNK ? S_IFLNK | 0777 : type | (node.mode & 07777 & ~caller.umask);
+  a.uid = caller.uid;
+  a.gid = caller.gid;
+  a.links = type == S_IFDIR ? 2 : 1;
+  a.size = node.target.size();
+  a.rdev = type == S_IFCHR || type == S_IFBLK ? node.rdev : 0;
+  a.atime = a.mtime = a.ctime = a.btime = now;
+  a.chunk_bits = type == S_IFREG ? tree.chunk_bits : 0;
+  a.target = node.target;
+  return a;
+}
+
+// BSD's rule, which a setgid directory asks for.
+void inherit_group(format::Attributes& a, const format::Attributes& directory) {
+  if ((directory.mode & S_ISGID) == 0) return;
+  a.gid = directory.gid;
+  if (a.is_directory()) a.mode |= S_ISGID;
+}
+
+Result<Attr> make_unnamed(Tree& tree, Edit& edit, format::Attributes a, bool open) {
+  const Ino ino = tree.store.next_number();
+  a.links = 0;
+  edit.batch().put(format::attributes_key(ino), format::encode_attributes(a));
+  edit.batch().put(format::orphan_key(ino), format::encode_marker());
+  TRY(edit.commit());
+  const Attr attr = to_attr(ino, a);
+  const InodeRef inode = tree.inodes.insert(ino, std::move(a), Life::kUnlinked, 1, open ? 1 : 0);
+  const WriteLock lock(inode->mutex);
+  inode->linkable = true;
+  return attr;
+}
+
+Result<void> check_free(const Tree& tree, const Inode& directory, ByteView name) REQUIRES_SHARED(directory.mutex) {
+  const auto entry = find_entry(tree, directory, name);
+  if (entry) return fail(ErrorCode::kExists);
+  if (entry.error().code != ErrorCode::kNotFound) return fail(entry.error());
+  return {};
+}
+
+}  // namespace
+
+Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& node, const Caller& caller) {
+  const bool unnamed = name.empty() && S_ISREG(node.mode);
+  if (!unnamed) TRY(format::check_name(name));
+  if (S_ISLNK(node.mode) && node.target.empty()) return fail(ErrorCode::kNotFound);
+  if (node.target.size() > kMaxSymlinkSize) return fail(ErrorCode::kNameTooLong);
+  const InodeRef directory = tree.inodes.get(parent);
+  const uint64_t room = name_cost(name.size()) + attributes_cost_max(node.target.size()) + attributes_cost_max() +
+                        log_cost(17, sizeof(format::MarkerDisk));
+  TRY_ASSIGN(auto edit, Edit::begin(tree, room));
+  const WriteLock lock(directory->mutex);
+  TRY(require_directory(*directory));
+  format::Attributes a = new_attributes(tree, node, caller, edit.now());
+  inherit_group(a, directory->attributes);
+  if (unnamed) return make_unnamed(tree, edit, std::move(a), node.open);
+  TRY(check_free(tree, *directory, name));
+  if (a.is_directory() && directory->attributes.links >= kMaxLinks) return fail(ErrorCode::kTooManyLinks);
+
+  const Ino ino = tree.store.next_number();
+  a.parent = parent;
+  a.name = name;
+  edit.batch().put(format::attributes_key(ino), format::encode_attributes(a));
+  add_name(edit, *directory, name, {.ino = ino, .type = a.mode & S_IFMT, .cookie = ino});
+  TRY(edit.commit());
+  const Attr attr = to_attr(ino, a);
+  // Before the directory is unlocked: whoever finds the name finds this object.
+  tree.inodes.insert(ino, std::move(a), Life::kAlive, 1, node.open ? 1 : 0);
+  return attr;
+}
+
+Result<void> make_root(Tree& tree) {
+  TRY_ASSIGN(auto edit, Edit::begin(tree, attributes_cost_max()));
+  const Caller owner{.uid = geteuid(), .gid = getegid(), .umask = 0};
+  format::Attributes root = new_attributes(tree, {.mode = S_IFDIR | 0755, .rdev = 0, .target = {}}, owner, edit.now());
+  root.parent = kRootIno;
+  edit.batch().put(format::attributes_key(kRootIno), format::encode_attributes(root));
+  return edit.commit();
+}
+
+Result<Attr> link(Tree& tree, Ino ino, Ino new_parent, ByteView new_name) {
+  TRY(format::check_name(new_name));
+  const InodeRef inode = tree.inodes.get(ino);
+  const InodeRef directory = tree.inodes.get(new_parent);
+  uint64_t target_length = 0;
+  {
+    const ReadLock lock(inode->mutex);
+    TRY(require_usable(*inode));
+    if (inode->attributes.is_directory()) return fail(ErrorCode::kPermission);
+    target_length = inode->attributes.target.size();  // never changes
+  }
+  const uint64_t room = name_cost(new_name.size()) + name_cost(kMaxNameSize) + attributes_cost_max() +
+                        attributes_cost_max(target_length) + drop_cost();
+  TRY_ASSIGN(auto edit, Edit::begin(tree, room));
+  const InodeLocks locks(inode.get(), directory.get());
+  assume_locked(*inode);
+  assume_locked(*directory);
+  TRY(require_usable(*inode));
+  TRY(require_directory(*directory));
+  TRY(check_free(tree, *directory, new_name));
+  if (inode->life == Life::kUnlinked && !inode->linkable) return fail(ErrorCode::kNotFound);
+
+  format::Attributes& next = edit.log(*inode);
+  if (next.links >= kMaxLinks) return fail(ErrorCode::kTooManyLinks);
+  next.ctime = edit.now();
+  if (++next.links == 1) {
+    edit.batch().erase(format::orphan_key(ino));
+    next.parent = new_parent;
+    next.name = new_name;
+  } else {
+    if (next.parent != 0) {
+      edit.batch().put(format::back_link_key(ino, next.parent, next.name), format::encode_marker());
+      next.parent = 0;
+      next.name.clear();
+    }
+    edit.batch().put(format::back_link_key(ino, new_parent, new_name), format::encode_marker());
+  }
+  add_name(edit, *directory, new_name, {.ino = ino, .type = next.mode & S_IFMT, .cookie = tree.store.next_number()});
+  TRY(edit.commit());
+  inode->life = Life::kAlive;
+  inode->linkable = false;
+  tree.inodes.count_lookup(*inode);
+  return to_attr(ino, inode->attributes);
+}
+
+}  // namespace cairn::tree

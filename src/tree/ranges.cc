@@ -1,0 +1,180 @@
+// Holes: making them (fallocate) and finding them (lseek).
+#include <algorithm>
+
+#include "base/try.h"
+#include "tree/chunks.h"
+#include "tree/content.h"
+
+namespace cairn::tree {
+namespace {
+
+constexpr uint64_t kErasedAtOnce = 64;  // chunks in one operation
+
+// Extends the file up to `size`, if it is shorter.
+Result<void> extend(Tree& tree, Inode& inode, uint64_t size) {
+  for (;;) {
+    TRY(finish_sweep(tree, inode));
+    TRY_ASSIGN(auto edit, Edit::begin(tree, attributes_cost_max()));
+    const WriteLock lock(inode.mutex);
+    TRY(require_regular(inode));
+    if (inode.attributes.size >= size) return {};
+    if (sweep_in_the_way(inode.attributes, size)) continue;
+    format::Attributes& next = edit.draft(inode);
+    next.size = size;
+    next.mtime = next.ctime = edit.now();
+    return edit.commit();
+  }
+}
+
+// Never changes once the inode is loaded.
+uint64_t chunk_size_of(Inode& inode) EXCLUDES(inode.mutex) {
+  const ReadLock lock(inode.mutex);
+  return inode.attributes.chunk_size();
+}
+
+// Zeros over what chunk `index` has in begin..end-1.
+Result<void> zero_in_chunk(Tree& tree, Inode& inode, uint64_t index, uint64_t begin, uint64_t end) {
+  TRY_ASSIGN(auto edit, Edit::begin(tree, attributes_cost_max() + chunk_cost(chunk_size_of(inode))));
+  const WriteLock lock(inode.mutex);
+  TRY(require_regular(inode));
+  TRY_ASSIGN(const uint64_t length, chunk_length(tree, inode, index));
+  format::Attributes& next = edit.draft(inode);
+  next.mtime = next.ctime = edit.now();
+  ChunkWrites writes(tree, edit);
+  const Bytes zeros(length > begin ? std::min(length, end) - begin : 0, '\0');
+  if (!zeros.empty()) {
+    if (auto planned = writes.plan(inode, index, begin, zeros); !planned) {
+      writes.undo();
+      return planned;
+    }
+  }
+  return writes.commit(inode);
+}
+
+// Erases some of the chunks first..last-1, from the front. Gives the first that is left, or `last`.
+Result<uint64_t> erase_some(Tree& tree, Inode& inode, uint64_t first, uint64_t last) {
+  const uint64_t erase = log_cost(format::kChunkKeySize, 0);
+  const uint64_t rest = attributes_cost_max();
+  TRY_ASSIGN(auto edit, Edit::begin(tree, rest + kErasedAtOnce * erase, Store::OperationKind::kFree));
+  const uint64_t room = edit.room_left() > rest ? edit.room_left() - rest : 0;
+  const WriteLock lock(inode.mutex);
+  TRY(require_regular(inode));
+  format::Attributes& next = edit.draft(inode);
+  next.mtime = next.ctime = edit.now();
+  last = std::min(last, chunks_in(inode.attributes, inode.attributes.size));
+  const uint64_t most = std::clamp<uint64_t>(room / erase, 1, kErasedAtOnce);
+  TRY_ASSIGN(const auto logged, logged_chunks(tree, inode, first, last, most));
+  const uint64_t end = logged.size() == most ? logged.back() + 1 : last;
+  for (const uint64_t index : logged) {
+    edit.batch().erase(format::chunk_key(inode.ino, index));
+    if (inode.chunks.contains(index)) continue;
+    TRY_ASSIGN(const uint64_t length, chunk_length(tree, inode, index));
+    next.stored -= length;
+  }
+  for (auto it = inode.chunks.lower_bound(first); it != inode.chunks.end() && it->first < end; ++it) {
+    next.stored -= it->second.bytes.size();
+  }
+  TRY(edit.commit());
+  drop_chunks(edit.operation(), inode, first, end);
+  tree.dirty.update(inode);
+  return end;
+}
+
+Result<void> make_hole(Tree& tree, Inode& inode, uint64_t offset, uint64_t end) {
+  uint64_t chunk_size = 0;
+  {
+    const ReadLock lock(inode.mutex);
+    TRY(require_regular(inode));
+    chunk_size = inode.attributes.chunk_size();
+    end = std::min(end, inode.attributes.size);
+    if (end == inode.attributes.size) end = (end + chunk_size - 1) / chunk_size * chunk_size;
+  }
+  if (offset >= end) return {};
+  const uint64_t first = offset / chunk_size;
+  const uint64_t last = end / chunk_size;
+  if (first == last) return zero_in_chunk(tree, inode, first, offset % chunk_size, end % chunk_size);
+  if (offset % chunk_size != 0) TRY(zero_in_chunk(tree, inode, first, offset % chunk_size, chunk_size));
+  if (end % chunk_size != 0) TRY(zero_in_chunk(tree, inode, last, 0, end % chunk_size));
+  for (uint64_t next = (offset + chunk_size - 1) / chunk_size; next < last;) {
+    TRY_ASSIGN(const uint64_t end_of_step, erase_some(tree, inode, next, last));
+    if (end_of_step <= next) break;  // the file was cut meanwhile
+    next = end_of_step;
+  }
+  return {};
+}
+
+// Room for what a plain fallocate wants beyond the end of the file, as far as that can be told in advance.
+Result<void> check_room(Tree& tree, const Inode& inode, uint64_t offset, uint64_t length) REQUIRES_SHARED(inode.mutex) {
+  const StoreStats stats = tree.store.stats();
+  const uint64_t free =
+      stats.limit != 0 ? stats.limit - std::min(stats.limit, stats.allocated_bytes) : stats.disk_available;
+  const uint64_t end = offset + length;
+  const uint64_t more = end > inode.attributes.size ? std::min(length, end - inode.attributes.size) : 0;
+  if (more > free) return fail(ErrorCode::kNoSpace);
+  return {};
+}
+
+// Whether the file has content of its own in chunk `index`, or the first chunk from there on that has. None: UINT64_MAX.
+Result<uint64_t> next_data(const Tree& tree, const Inode& inode, uint64_t index) REQUIRES_SHARED(inode.mutex) {
+  uint64_t found = UINT64_MAX;
+  if (const auto it = inode.chunks.lower_bound(index); it != inode.chunks.end()) found = it->first;
+  const uint64_t last = chunks_in(inode.attributes, inode.attributes.size);
+  TRY_ASSIGN(const auto logged, logged_chunks(tree, inode, index, last, 1));
+  if (!logged.empty()) found = std::min(found, logged.front());
+  return found;
+}
+
+// The first chunk from `index` on that is a hole; the end of the file is one.
+Result<uint64_t> next_hole(const Tree& tree, const Inode& inode, uint64_t index) REQUIRES_SHARED(inode.mutex) {
+  const uint64_t last = chunks_in(inode.attributes, inode.attributes.size);
+  if (is_dense(inode.attributes)) return last;
+  Cursor cursor = tree.store.scan(format::kind_prefix(inode.ino, format::KeyKind::kChunk));
+  cursor.seek(format::chunk_key(inode.ino, index));
+  for (; index < last; ++index) {
+    const bool logged = cursor.valid() && cursor.key() == format::chunk_key(inode.ino, index);
+    if (logged) cursor.next();
+    if (!logged && !inode.chunks.contains(index)) break;
+  }
+  TRY(cursor.status());
+  return index;
+}
+
+}  // namespace
+
+Result<void> fallocate(Tree& tree, Ino ino, uint32_t flags, uint64_t offset, uint64_t length) {
+  constexpr uint32_t kKnown = kFallocKeepSize | kFallocPunch | kFallocZero;
+  if ((flags & ~kKnown) != 0) return fail(ErrorCode::kUnsupported);
+  const bool punch = (flags & kFallocPunch) != 0;
+  const bool zero = (flags & kFallocZero) != 0;
+  const bool keep_size = (flags & kFallocKeepSize) != 0;
+  if ((punch && zero) || (punch && !keep_size)) return fail(ErrorCode::kUnsupported);
+  if (length == 0) return fail(ErrorCode::kInvalid);
+  if (offset > kMaxFileSize || length > kMaxFileSize - offset) return fail(ErrorCode::kTooLarge);
+  const InodeRef inode = tree.inodes.get(ino);
+  {
+    const ReadLock lock(inode->mutex);
+    TRY(require_regular(*inode));
+    if (!punch) TRY(check_room(tree, *inode, offset, length));
+  }
+  if (punch || zero) TRY(make_hole(tree, *inode, offset, offset + length));
+  if (!keep_size) TRY(extend(tree, *inode, offset + length));
+  return {};
+}
+
+Result<uint64_t> seek(Tree& tree, Ino ino, uint64_t offset, SeekWhat what) {
+  const InodeRef inode = tree.inodes.get(ino);
+  const ReadLock lock(inode->mutex);
+  TRY(require_regular(*inode));
+  const format::Attributes a = inode->attributes;
+  if (offset >= a.size) return fail(ErrorCode::kNoDevice);
+  const uint64_t index = offset >> a.chunk_bits;
+  if (what == SeekWhat::kData) {
+    TRY_ASSIGN(const uint64_t data, next_data(tree, *inode, index));
+    if (data == UINT64_MAX) return fail(ErrorCode::kNoDevice);
+    return std::max(offset, data << a.chunk_bits);
+  }
+  TRY_ASSIGN(const uint64_t hole, next_hole(tree, *inode, index));
+  return std::clamp(hole << a.chunk_bits, offset, a.size);
+}
+
+}  // namespace cairn::tree
