@@ -85,6 +85,7 @@ class LogWalk {
     }
     check_commit_padding(found.end, end);
     result_.marks.push_back(*mark);
+    durable_ = std::max(durable_, mark->mark.durable_offset);
     last_ = *mark;
     chained_ = true;
     position_ = result_.end = end;
