@@ -82,7 +82,7 @@ const char* broken_rule(const Manifest& manifest, const ManifestSegment& segment
   const bool extent = segment.kind == SegmentKind::kExtent;
   if (segment.kind < SegmentKind::kLog || segment.kind > SegmentKind::kExtent) return "unknown kind of segment";
   if (segment.id == SegmentId{} || segment.id >= manifest.next_segment) return "segment id out of range";
-  if (extent != segment.range.empty()) return extent ? "extent that owns sequence numbers" : "segment without sequence numbers";
+  if (extent != segment.range.empty()) return "segment whose range does not suit its kind";
   if (segment.range.first == SeqNo{} || segment.range.last >= manifest.next_seq) return "sequence number out of range";
   if (previous == nullptr) return nullptr;
   const bool after_extent = previous->kind == SegmentKind::kExtent;

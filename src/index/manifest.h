@@ -20,11 +20,11 @@ namespace cairn::index {
 struct ManifestSegment {
   SegmentId id;
   format::SegmentKind kind = format::SegmentKind::kLog;
-  bool covered = false;    // its entries are in a run
-  SeqRange range;          // never empty. Owned (log, compacted); extent: first = last = seq of its pointer, not owned
-  uint64_t salt = 0;       // equals the header's
-  uint64_t file_size = 0;  // bytes
-  uint64_t entries = 0;    // records listed by its footer
+  bool covered = false;       // its entries are in a run
+  SeqRange range;             // owned; never empty but for extents, which own nothing
+  uint64_t salt = 0;          // equals the header's
+  uint64_t file_size = 0;     // bytes
+  uint64_t entries = 0;       // records listed by its footer
   uint64_t record_bytes = 0;  // sum of record_size() over them
   uint32_t generation = 0;
   friend bool operator==(const ManifestSegment&, const ManifestSegment&) = default;

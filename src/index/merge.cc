@@ -68,18 +68,20 @@ class TableWriter {
   uint64_t written_ = 0;
 };
 
-// The group of similar neighbours that ends with run `last`: how many there are.
+// How many runs the largest group has that ends with run `last`; 0 if there is none.
 size_t group_size(std::span<const uint64_t> run_bytes, size_t last) {
-  uint64_t smallest = UINT64_MAX;
-  uint64_t largest = 1;
-  size_t count = 0;
-  for (size_t i = last + 1; i-- > 0; ++count) {
-    const uint64_t bytes = std::max<uint64_t>(run_bytes[i], 1);
-    smallest = std::min(smallest, bytes);
+  constexpr uint64_t kMost = uint64_t{1} << 50;  // bytes; larger than any run, and sums of it do not overflow
+  uint64_t sum = 0;
+  uint64_t largest = 0;
+  size_t best = 0;
+  for (size_t first = last + 1; first-- > 0;) {
+    const uint64_t bytes = std::clamp<uint64_t>(run_bytes[first], 1, kMost);
+    sum += bytes;
     largest = std::max(largest, bytes);
-    if ((largest - 1) / kSimilarFactor >= smallest) break;  // largest > factor * smallest, without overflow
+    const size_t count = last + 1 - first;
+    if (count >= kMergeWidth && largest <= sum - largest) best = count;
   }
-  return count;
+  return best;
 }
 
 }  // namespace
@@ -122,7 +124,7 @@ std::optional<MergePick> pick_merge(std::span<const uint64_t> run_bytes, size_t 
   const size_t runs = run_bytes.size();
   for (size_t last = runs; last-- > 0;) {
     const size_t count = group_size(run_bytes, last);
-    if (count >= kMergeWidth) return MergePick{last + 1 - count, count};
+    if (count != 0) return MergePick{last + 1 - count, count};
   }
   if (runs <= max_runs) return std::nullopt;
   const size_t count = std::min(runs, std::max(kMergeWidth, runs - max_runs + 1));

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "index_testing.h"
+#include "unit/index/index_testing.h"
 
 namespace cairn::index {
 namespace {

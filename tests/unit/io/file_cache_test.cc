@@ -43,8 +43,7 @@ class CountingDirectory final : public Directory {
  private:
   class CountedFile final : public test::MemoryFile {
    public:
-    CountedFile(const CountingDirectory& directory, Bytes bytes)
-        : MemoryFile(std::move(bytes)), directory_(directory) {
+    CountedFile(const CountingDirectory& directory, Bytes bytes) : MemoryFile(std::move(bytes)), directory_(directory) {
       directory_.open_now.fetch_add(1);
     }
     ~CountedFile() override { directory_.open_now.fetch_sub(1); }
