@@ -100,12 +100,12 @@ std::optional<Bytes> Liveness::encode(SegmentId id) const {
   return out;
 }
 
-Result<void> Liveness::load(SegmentId id, ByteView value) {
+Result<void> Liveness::load(SegmentId id, uint64_t expected, ByteView value) {
   format::Reader in(value);
   const auto version = in.u8();
   const auto entries = in.varint();
   const auto dead_bytes = in.varint();
-  if (!dead_bytes || *version != kMapVersion || *entries > value.size() * 8 || in.remaining() != (*entries + 63) / 64 * 8)
+  if (!dead_bytes || *version != kMapVersion || *entries != expected || in.remaining() != (*entries + 63) / 64 * 8)
     return fail(ErrorCode::kCorrupt, "liveness map: malformed bitmap");
   SegmentLiveness loaded;
   loaded.entries = *entries;

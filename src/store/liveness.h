@@ -33,9 +33,9 @@ class Liveness {
   void forget(SegmentId id) EXCLUDES(mu_);
   // Ids of segments whose bits changed since the last call.
   std::vector<SegmentId> take_changed() EXCLUDES(mu_);
-  // The value of a map record, and back (adds the bits to what is known). kCorrupt.
+  // The value of a map record, and back (adds the bits to what is known). kCorrupt, also if it is not about `entries` records.
   std::optional<Bytes> encode(SegmentId id) const EXCLUDES(mu_);
-  Result<void> load(SegmentId id, ByteView value) EXCLUDES(mu_);
+  Result<void> load(SegmentId id, uint64_t entries, ByteView value) EXCLUDES(mu_);
 
  private:
   mutable Mutex mu_;  // a leaf

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/try.h"
 #include "format/checksum.h"
+#include "store/layout.h"
 
 namespace cairn::store {
 namespace {
@@ -99,33 +100,14 @@ Result<bool> Maintenance::step() {
 
 // ---- The map ----
 
-// What earlier runs of the program knew. A copy that cannot be read leaves the other; with neither, what was dead counts as live,
-// which loses room and nothing else.
+// What earlier runs of the program knew.
 Result<void> Maintenance::load() {
   const auto version = catalog_->current();
-  const auto get = [&](ByteView key) -> Result<Value> {
-    TRY_ASSIGN(auto found, version->find(key, kMaxSeq));
-    if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
-    return values_->read(*version, key, *found, {});
-  };
-  auto header = get(liveness_header_key());
-  if (!header && header.error().code == ErrorCode::kNotFound) return {};
-  if (!header) return fail(header.error());
-  TRY_ASSIGN(const auto decoded, decode_liveness_header(header->view()));
-  for (const auto& segment : version->segments->all()) {
-    if (segment->meta().kind == format::SegmentKind::kExtent) continue;
-    for (unsigned copy : {0u, 1u}) {
-      auto value = get(liveness_key(copy, segment->id()));
-      if (value) value = [&]() -> Result<Value> {
-        TRY(liveness_.load(segment->id(), value->view()));
-        return *value;
-      }();
-      if (!value && value.error().code != ErrorCode::kNotFound)
-        config_.logger->error("liveness_map_damaged segment={} copy={} reason=\"{}\"", segment->name(), copy, value.error().message);
-    }
-  }
-  killed_through_ = map_through_ = merge_through_ = previous_map_through_ = decoded.through;
-  erase_through_ = decoded.twice_through;
+  TRY_ASSIGN(const auto header, load_liveness(*version, *values_, liveness_, [&](const std::string& what) {
+               config_.logger->error("liveness_map_damaged what=\"{}\"", what);
+             }));
+  killed_through_ = map_through_ = merge_through_ = previous_map_through_ = header.through;
+  erase_through_ = header.twice_through;
   return {};
 }
 

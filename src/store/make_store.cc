@@ -12,6 +12,7 @@
 #include "format/superblock.h"
 #include "index/manifest.h"
 #include "io/env.h"
+#include "store/layout.h"
 
 namespace cairn {
 namespace {
@@ -76,11 +77,11 @@ Result<format::Superblock> plan(io::Env& env, const StoreGeometry& g) {
 
 // Removes what a store consists of, so that --force starts from nothing. Only files that a store has are touched.
 Result<void> clear_store(io::Directory& directory) {
-  TRY_ASSIGN(auto lock, directory.lock("lock", "mkfs.cairnfs"));
+  TRY_ASSIGN(auto lock, directory.lock(store::kLockFile, "mkfs.cairnfs"));
   // The superblock goes first: what is half removed is then no store any more.
   TRY(directory.unlink(format::kSuperblockFile));
   TRY(directory.sync());
-  for (const char* name : {format::kSegmentsDir, index::kIndexDir, "quarantine"}) {
+  for (const char* name : {format::kSegmentsDir, index::kIndexDir, store::kQuarantineDir}) {
     auto sub = directory.open_dir(name);
     if (!sub && sub.error().code == ErrorCode::kNotFound) continue;
     if (!sub) return fail(sub.error());

@@ -80,7 +80,7 @@ Result<void> load_runs(State& s) {
       index::Table::Identity identity;
       identity.id = meta.id.value;
       identity.name = std::string(index::kIndexDir) + "/" + name;
-      auto open = [files = c.files->files, dir = c.index_shared, name] { return files->open(*dir, name, {}); };
+      auto open = [files = c.files->files, dir = c.index, name] { return files->open(*dir, name, {}); };
       auto table = index::Table::open(std::move(open), identity, c.files->blocks);
       if (!table)
         return fail(table.error().code == ErrorCode::kNotFound ? ErrorCode::kCorrupt : table.error().code,

@@ -30,8 +30,7 @@ struct RecoverContext {
   std::string path;  // of the store, for messages
   io::Directory* store = nullptr;
   std::shared_ptr<const SegmentFiles> files;
-  io::Directory* index = nullptr;
-  std::shared_ptr<io::Directory> index_shared;
+  std::shared_ptr<io::Directory> index;  // index/
   format::Superblock superblock;
   bool read_only = false;
   Logger* logger = nullptr;

@@ -8,36 +8,12 @@
 
 #include "base/check.h"
 #include "base/try.h"
-#include "io/file_cache.h"
+#include "store/layout.h"
 #include "store/recover.h"
 #include "store/store_impl.h"
 
 namespace cairn {
 namespace {
-
-constexpr char kLockFile[] = "lock";
-constexpr char kQuarantineDir[] = "quarantine";
-constexpr size_t kOpenFiles = 256;
-
-Result<format::Superblock> read_superblock(const io::Directory& directory, const std::string& path) {
-  auto file = directory.open(format::kSuperblockFile, {});
-  if (!file) {
-    if (file.error().code == ErrorCode::kNotFound)
-      return fail(ErrorCode::kInvalid, fmt::format("{} is not a CairnFS store (it has no superblock); make one with: mkfs.cairnfs {}",
-                                                   path, path));
-    return fail(file.error());
-  }
-  Bytes bytes(4096, '\0');
-  TRY_ASSIGN(const size_t got, (*file)->pread(0, bytes));
-  bytes.resize(got);
-  if (got < 4096)
-    return fail(ErrorCode::kCorrupt, fmt::format("{}/superblock is truncated ({} of 4096 bytes); run: fsck.cairnfs {}", path, got, path));
-  auto superblock = format::decode_superblock(bytes);
-  if (superblock) return superblock;
-  const Error& e = superblock.error();
-  const auto* remedy = e.code == ErrorCode::kUnsupported ? "use a newer cairnfs" : "run: fsck.cairnfs ";
-  return fail(e.code, fmt::format("{}/superblock: {}; {}{}", path, e.message, remedy, e.code == ErrorCode::kUnsupported ? "" : path));
-}
 
 // Files that hold nothing go; files that nobody can read are set aside, never deleted.
 Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {
@@ -45,8 +21,8 @@ Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovere
   io::Directory& segments = *impl.files->directory;
   for (const std::string& name : recovered.leftovers) TRY(segments.unlink(name));
   if (!recovered.unreadable.empty()) {
-    if (auto made = impl.directory->make_dir(kQuarantineDir); !made && made.error().code != ErrorCode::kExists) return made;
-    TRY_ASSIGN(auto quarantine, impl.directory->open_dir(kQuarantineDir));
+    if (auto made = impl.directory->make_dir(store::kQuarantineDir); !made && made.error().code != ErrorCode::kExists) return made;
+    TRY_ASSIGN(auto quarantine, impl.directory->open_dir(store::kQuarantineDir));
     for (const std::string& name : recovered.unreadable) TRY(segments.rename_into(name, *quarantine, name));
     TRY(quarantine->sync());
     TRY(impl.directory->sync());
@@ -88,16 +64,11 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
 }
 
 Result<void> open_directories(Store::Impl& impl, const std::string& path) {
-  TRY_ASSIGN(auto segments, impl.directory->open_dir(format::kSegmentsDir));
+  TRY_ASSIGN(impl.files, store::open_segment_files(*impl.directory, impl.options.block_cache_bytes));
   auto index_directory = impl.directory->open_dir(index::kIndexDir);
   if (!index_directory && index_directory.error().code == ErrorCode::kNotFound)
     return fail(ErrorCode::kCorrupt, fmt::format("{}/{} is missing; run: fsck.cairnfs --rebuild-index {}", path, index::kIndexDir, path));
   if (!index_directory) return fail(index_directory.error());
-  auto files = std::make_shared<store::SegmentFiles>();
-  files->directory = std::move(segments);
-  files->files = std::make_shared<io::FileCache>(kOpenFiles);
-  files->blocks = std::make_shared<index::BlockCache>(impl.options.block_cache_bytes);
-  impl.files = std::move(files);
   impl.index_directory = std::move(*index_directory);
   return {};
 }
@@ -114,17 +85,12 @@ Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path
   impl->options = options;
   impl->logger = options.logger ? options.logger : null_logger();
   impl->path = path;
-  auto directory = env.open_dir(path);
-  if (!directory) return fail(directory.error().code, fmt::format("cannot open store {}: {}", path, directory.error().message));
-  impl->directory = std::move(*directory);
-  TRY_ASSIGN(impl->superblock, read_superblock(*impl->directory, path));
-  auto lock = impl->directory->lock(kLockFile, options.owner);
-  if (!lock) return fail(lock.error().code, fmt::format("store {}: {}", path, lock.error().message));
-  impl->lock = std::move(*lock);
+  TRY_ASSIGN(impl->directory, store::open_store_directory(env, path));
+  TRY_ASSIGN(impl->superblock, store::read_superblock(*impl->directory, path));
+  TRY_ASSIGN(impl->lock, store::lock_store(*impl->directory, path, options.owner));
   TRY(open_directories(*impl, path));
 
-  store::RecoverContext context{path, impl->directory.get(), impl->files, impl->index_directory.get(), impl->index_directory,
-                                impl->superblock, options.read_only, impl->logger.get()};
+  store::RecoverContext context{path, impl->directory.get(), impl->files, impl->index_directory, impl->superblock, options.read_only, impl->logger.get()};
   TRY_ASSIGN(auto recovered, store::recover(context));
   impl->catalog = std::make_shared<store::Catalog>(impl->directory, impl->superblock.uuid, recovered.manifest, recovered.version);
   impl->values = std::make_unique<store::ValueReader>(impl->files, options.chunk_cache_bytes);

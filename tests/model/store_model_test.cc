@@ -11,6 +11,7 @@
 
 #include "cairn/store.h"
 #include "io/sim_env.h"
+#include "store/check_store.h"
 
 namespace cairn {
 namespace {
@@ -127,6 +128,39 @@ class History {
     ASSERT_NO_FATAL_FAILURE(check_now());
   }
 
+  // A closed store is clean; without manifest and tables the segments alone give the same content, and are clean again.
+  void check_and_rebuild() {
+    note_work();
+    const auto closed = store_->close();
+    ASSERT_TRUE(closed.has_value()) << closed.error().message;
+    store_.reset();
+    ASSERT_NO_FATAL_FAILURE(expect_clean());
+    if (pick(2) == 0) {
+      env_->remove("/store/manifest");
+      for (const std::string& name : env_->list("/store/index")) env_->remove("/store/index/" + name);
+      auto directory = env_->open_dir(kPath);
+      ASSERT_TRUE(directory.has_value());
+      const auto rebuilt = store::rebuild_index(*env_, **directory, kPath);
+      ASSERT_TRUE(rebuilt.has_value()) << rebuilt.error().message;
+      ++rebuilds;
+      ASSERT_NO_FATAL_FAILURE(expect_clean());
+    }
+    ASSERT_NO_FATAL_FAILURE(open());
+    synced_ = history_.size() - 1;
+    ASSERT_NO_FATAL_FAILURE(check_now());
+  }
+
+  void expect_clean() {
+    auto directory = env_->open_dir(kPath);
+    ASSERT_TRUE(directory.has_value());
+    FsckOptions options;
+    options.scrub = true;
+    const auto checked = store::check_store(*env_, **directory, kPath, options);
+    ASSERT_TRUE(checked.has_value()) << checked.error().message;
+    for (const FsckFinding& f : checked->report.findings)
+      ADD_FAILURE() << "pass " << f.pass << " " << f.file << " " << f.structure << " at " << f.offset << ": " << f.message;
+  }
+
   void step() {
     switch (pick(40)) {
       case 0: ASSERT_TRUE(store_->seal().has_value()); break;
@@ -154,6 +188,7 @@ class History {
       case 4: crash(io::random_crash(rng_())); break;
       case 5: pick(3) ? crash(io::kAllLost) : crash(io::kNothingLost); break;
       case 6: check_now(); break;
+      case 8: check_and_rebuild(); break;
       case 7: env_->executor().run_until_idle(); break;
       default: write();
     }
@@ -162,7 +197,7 @@ class History {
   size_t pick(size_t n) { return rng_() % n; }
 
   // What the run made the engine do: a test that never merges proves nothing about merging.
-  uint64_t merges = 0, compactions = 0, crashes = 0;
+  uint64_t merges = 0, compactions = 0, crashes = 0, rebuilds = 0;
 
  private:
   std::mt19937_64 rng_;
@@ -177,7 +212,7 @@ class History {
 class StoreModel : public testing::TestWithParam<Mode> {};
 
 TEST_P(StoreModel, EveryCrashLeavesAPrefixAndEveryReadTheNewestValue) {
-  uint64_t merges = 0, compactions = 0, crashes = 0;
+  uint64_t merges = 0, compactions = 0, crashes = 0, rebuilds = 0;
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     History run(seed, GetParam());
@@ -190,10 +225,12 @@ TEST_P(StoreModel, EveryCrashLeavesAPrefixAndEveryReadTheNewestValue) {
     merges += run.merges;
     compactions += run.compactions;
     crashes += run.crashes;
+    rebuilds += run.rebuilds;
   }
   EXPECT_GT(merges, 100u);
   EXPECT_GT(compactions, 100u);
   EXPECT_GT(crashes, 1000u);
+  EXPECT_GT(rebuilds, 100u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, StoreModel, testing::Values(Mode::kCas, Mode::kCache),

@@ -1,0 +1,20 @@
+// fsck, pass 3: the index against the segments, liveness bits, counters.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cairn/result.h"
+#include "format/superblock.h"
+#include "io/env.h"
+#include "store/segment_set.h"
+
+namespace cairn::store {
+
+// Walks all footers and all runs side by side: for each key the newest record that is not dead must be what the index gives, and
+// bits must agree with what newer records killed. `finding` gets one line each. Errors: kCorrupt or kIo if levels cannot be read.
+Result<void> check_index(io::Directory& directory, const std::string& path, const format::Superblock& superblock,
+                         const std::shared_ptr<const SegmentFiles>& files, const std::function<void(const std::string&)>& finding);
+
+}  // namespace cairn::store

@@ -1,0 +1,86 @@
+#include "store/layout.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/try.h"
+#include "io/file_cache.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr size_t kSuperblockFileSize = 4096;  // bytes
+
+Result<Value> find_value(const Version& version, ValueReader& values, ByteView key) {
+  TRY_ASSIGN(auto found, version.find(key, kMaxSeq));
+  if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
+  return values.read(version, key, *found, {});
+}
+
+}  // namespace
+
+Result<std::shared_ptr<io::Directory>> open_store_directory(io::Env& env, const std::string& path) {
+  auto directory = env.open_dir(path);
+  if (!directory) return fail(directory.error().code, fmt::format("cannot open store {}: {}", path, directory.error().message));
+  return std::shared_ptr<io::Directory>(std::move(*directory));
+}
+
+Result<format::Superblock> read_superblock(const io::Directory& directory, const std::string& path) {
+  auto file = directory.open(format::kSuperblockFile, {});
+  if (!file) {
+    if (file.error().code == ErrorCode::kNotFound)
+      return fail(ErrorCode::kInvalid, fmt::format("{} is not a CairnFS store (it has no superblock); make one with: mkfs.cairnfs {}",
+                                                   path, path));
+    return fail(file.error());
+  }
+  Bytes bytes(kSuperblockFileSize, '\0');
+  TRY_ASSIGN(const size_t got, (*file)->pread(0, bytes));
+  if (got < bytes.size())
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("{}/superblock is truncated ({} of {} bytes); run: fsck.cairnfs {}", path, got, bytes.size(), path));
+  auto superblock = format::decode_superblock(bytes);
+  if (superblock) return superblock;
+  const Error& e = superblock.error();
+  if (e.code == ErrorCode::kUnsupported) return fail(e.code, fmt::format("{}/superblock: {}; use a newer cairnfs", path, e.message));
+  return fail(e.code, fmt::format("{}/superblock: {}; run: fsck.cairnfs {}", path, e.message, path));
+}
+
+Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path, const std::string& owner) {
+  auto lock = directory.lock(kLockFile, owner);
+  if (!lock) return fail(lock.error().code, fmt::format("store {}: {}", path, lock.error().message));
+  return lock;
+}
+
+Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory, size_t block_cache_bytes) {
+  auto files = std::make_shared<SegmentFiles>();
+  TRY_ASSIGN(files->directory, directory.open_dir(format::kSegmentsDir));
+  files->files = std::make_shared<io::FileCache>();
+  files->blocks = std::make_shared<index::BlockCache>(block_cache_bytes);
+  return std::shared_ptr<const SegmentFiles>(std::move(files));
+}
+
+Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values, Liveness& liveness,
+                                     const std::function<void(const std::string&)>& damaged) {
+  auto header = find_value(version, values, liveness_header_key());
+  if (!header && header.error().code == ErrorCode::kNotFound) return LivenessHeader{};
+  if (!header) return fail(header.error());
+  TRY_ASSIGN(auto decoded, decode_liveness_header(header->view()));
+  for (const auto& segment : version.segments->all()) {
+    if (segment->meta().kind == format::SegmentKind::kExtent) continue;
+    for (unsigned copy : {0u, 1u}) {
+      auto value = find_value(version, values, liveness_key(copy, segment->id()));
+      if (!value && value.error().code == ErrorCode::kNotFound) continue;
+      Result<void> loaded;
+      if (value) {
+        loaded = liveness.load(segment->id(), segment->meta().entries, value->view());
+      } else {
+        loaded = fail(value.error());
+      }
+      if (!loaded && damaged) damaged(fmt::format("liveness map of {}, copy {}: {}", segment->name(), copy, loaded.error().message));
+    }
+  }
+  return decoded;
+}
+
+}  // namespace cairn::store

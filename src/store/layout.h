@@ -1,0 +1,34 @@
+// The store directory: what lies in it, and opening its parts. Shared by the engine, mkfs and fsck.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cairn/options.h"
+#include "cairn/result.h"
+#include "format/superblock.h"
+#include "io/env.h"
+#include "store/liveness.h"
+#include "store/segment_set.h"
+#include "store/version.h"
+
+namespace cairn::store {
+
+inline constexpr char kLockFile[] = "lock";
+inline constexpr char kQuarantineDir[] = "quarantine";
+
+// Opens the directory and decodes its superblock. kNotFound, kInvalid (not a store: names mkfs), kCorrupt (names fsck), kUnsupported.
+Result<std::shared_ptr<io::Directory>> open_store_directory(io::Env& env, const std::string& path);
+Result<format::Superblock> read_superblock(const io::Directory& directory, const std::string& path);
+// kBusy says who holds the store.
+Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path, const std::string& owner);
+
+// segments/ with its caches.
+Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory, size_t block_cache_bytes);
+
+// Reads the liveness map as of `version`: bits into `liveness`; the header, or one that covers nothing if there is no map.
+// A bitmap of which neither copy can be read leaves its segment all live: `damaged` (may be empty) is told.
+Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values, Liveness& liveness,
+                                     const std::function<void(const std::string&)>& damaged);
+
+}  // namespace cairn::store
