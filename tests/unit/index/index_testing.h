@@ -16,43 +16,21 @@
 #include "index/iterator.h"
 #include "index/table.h"
 #include "io/env.h"
+#include "support/memory_file.h"
 
 namespace cairn::index::testing {
 
-// A file that is a string. Counts its reads; from `fail_reads_from` on (offset), reads fail with kIo.
-class MemoryFile final : public io::File {
+// Counts its reads; all of them fail with kIo while `unreadable`.
+class MemoryFile final : public test::MemoryFile {
  public:
-  explicit MemoryFile(Bytes bytes) : content(std::move(bytes)) {}
+  using test::MemoryFile::MemoryFile;
   Result<size_t> pread(uint64_t offset, std::span<char> buffer) const override {
     ++reads;
-    if (offset + buffer.size() > fail_reads_from) return fail(ErrorCode::kIo, "test: bad sector");
-    if (offset >= content.size()) return size_t{0};
-    const size_t n = std::min<size_t>(buffer.size(), content.size() - offset);
-    std::copy_n(content.begin() + static_cast<std::ptrdiff_t>(offset), n, buffer.begin());
-    return n;
+    if (unreadable) return fail(ErrorCode::kIo, "test: bad sector");
+    return test::MemoryFile::pread(offset, buffer);
   }
-  Result<void> pwrite(uint64_t offset, ByteView bytes) override {
-    if (content.size() < offset + bytes.size()) content.resize(offset + bytes.size());
-    std::copy(bytes.begin(), bytes.end(), content.begin() + static_cast<std::ptrdiff_t>(offset));
-    return {};
-  }
-  Result<void> sync() override {
-    synced = content;
-    return {};
-  }
-  Result<void> truncate(uint64_t size) override {
-    content.resize(size);
-    return {};
-  }
-  Result<void> allocate(uint64_t, uint64_t) override { return {}; }
-  Result<void> punch(uint64_t, uint64_t) override { return fail(ErrorCode::kUnsupported); }
-  Result<io::FileStat> stat() const override { return io::FileStat{content.size(), content.size()}; }
-  void drop_cache() const override {}
-  Result<void> close() override { return {}; }
 
-  Bytes content;
-  Bytes synced;
-  uint64_t fail_reads_from = UINT64_MAX;
+  bool unreadable = false;
   mutable uint64_t reads = 0;
 };
 

@@ -377,12 +377,12 @@ TEST(TableDamage, AnUnreadableBlockIsAnErrorAndNeverAbsence) {
   const Model model = numbered_model(3000);
   const auto file = std::make_shared<MemoryFile>(build_table(model));
   const auto table = open_table(file).value();
-  file->fail_reads_from = 0;
+  file->unreadable = true;
   EXPECT_TRUE(table->may_contain(Table::hash(key_of(0))));
   EXPECT_EQ(table->get(key_of(0), kMaxSeq).error().code, ErrorCode::kIo);
   EXPECT_EQ(table->iterate()->seek({}).error().code, ErrorCode::kIo);
   EXPECT_EQ(table->verify([](const std::string&) {}).error().code, ErrorCode::kIo);
-  file->fail_reads_from = UINT64_MAX;
+  file->unreadable = false;
   EXPECT_TRUE(table->get(key_of(0), kMaxSeq).value().has_value()) << "an error must not be remembered as an answer";
 }
 
@@ -399,7 +399,7 @@ TEST(TableDamage, VerifyReadsTheFileAndNotTheCache) {
   const auto file = std::make_shared<MemoryFile>(build_table(numbered_model(3000)));
   const auto table = open_table(file).value();
   for (uint64_t i = 0; i < 3000; ++i) ASSERT_TRUE(table->get(key_of(i), kMaxSeq));
-  file->content[10] = static_cast<char>(file->content[10] ^ 1);
+  file->bytes()[10] = static_cast<char>(file->bytes()[10] ^ 1);
   EXPECT_EQ(findings(*table).size(), 1u);
 }
 
