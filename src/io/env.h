@@ -23,14 +23,14 @@ namespace cairn::io {
 inline constexpr size_t kBlockSize = 4096;
 
 struct FileStat {
-  uint64_t size = 0;             // bytes
-  uint64_t allocated = 0;        // bytes on disk (st_blocks * 512)
+  uint64_t size = 0;       // bytes
+  uint64_t allocated = 0;  // bytes on disk (st_blocks * 512)
 };
 
 enum class OpenMode : uint8_t {
-  kRead,            // must exist
-  kReadWrite,       // must exist
-  kCreate,          // read and write; must not exist (O_EXCL); mode 0600 whatever the umask
+  kRead,       // must exist
+  kReadWrite,  // must exist
+  kCreate,     // read and write; must not exist (O_EXCL); mode 0600 whatever the umask
 };
 
 // An open regular file. Thread-safe for calls on disjoint ranges. The destructor closes and drops the error: whoever
@@ -87,8 +87,8 @@ class Directory {
   virtual Result<void> make_dir(std::string_view name) = 0;
   virtual Result<void> rename(std::string_view from, std::string_view to) = 0;  // replaces `to`
   virtual Result<void> rename_into(std::string_view from, Directory& target, std::string_view to) = 0;
-  virtual Result<void> unlink(std::string_view name) = 0;                      // kNotFound if absent
-  virtual Result<std::vector<std::string>> list() const = 0;                   // sorted; without "." and ".."
+  virtual Result<void> unlink(std::string_view name) = 0;     // kNotFound if absent
+  virtual Result<std::vector<std::string>> list() const = 0;  // sorted; without "." and ".."
   // Makes creations, renames and unlinks in this directory durable.
   virtual Result<void> sync() = 0;
   // Takes the exclusive lock on file `name` (created if missing) and writes `owner` into it. kBusy with the owner's
@@ -130,9 +130,9 @@ class Env {
   virtual Result<std::unique_ptr<Directory>> open_dir(const std::string& path) = 0;
   // Creates one directory (mode 0700), its parent must exist. kExists if there is something.
   virtual Result<void> make_dir(const std::string& path) = 0;
-  virtual Timestamp now() const = 0;                    // wall clock: only for times that users see
-  virtual uint64_t monotonic_ms() const = 0;            // only for timers and statistics
-  virtual uint64_t random() = 0;                        // unpredictable in PosixEnv, from the seed in SimEnv
+  virtual Timestamp now() const = 0;          // wall clock: only for times that users see
+  virtual uint64_t monotonic_ms() const = 0;  // only for timers and statistics
+  virtual uint64_t random() = 0;              // unpredictable in PosixEnv, from the seed in SimEnv
   virtual Executor& executor() = 0;
 };
 

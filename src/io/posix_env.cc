@@ -14,6 +14,7 @@
 
 namespace cairn::io {
 
+// Never freed; reachable through posix_env(), so no leak checker complains.
 PosixEnv::PosixEnv() : executor_(new PosixExecutor) {}
 
 Result<std::unique_ptr<Directory>> PosixEnv::open_dir(const std::string& path) {

@@ -4,9 +4,12 @@
 #include <cstring>
 #include <utility>
 
+#include "base/check.h"
+
 namespace cairn::io {
 namespace {
 
+// What is allocated and was never written. One for all, as it never changes.
 const PagePtr& zero_page() {
   static const PagePtr page = std::make_shared<const Page>(Page{});
   return page;
@@ -61,6 +64,7 @@ void SimContent::punch(uint64_t offset, uint64_t length) {
 
 void SimContent::zero(uint64_t offset, uint64_t end) {
   const uint64_t index = offset / kPageSize;
+  CHECK(offset <= end && end <= (index + 1) * kPageSize);
   if (page(index) == nullptr) return;
   if (end - offset == kPageSize) {
     set_page(index, nullptr);
@@ -80,6 +84,7 @@ void SimContent::resize(uint64_t size) {
 }
 
 void SimContent::set_page(uint64_t index, PagePtr page) {
+  CHECK(index < page_count(kSimFileSizeMax));
   if (index >= pages_.size()) {
     if (page == nullptr) return;
     pages_.resize(index + 1);

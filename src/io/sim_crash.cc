@@ -81,7 +81,7 @@ SectorFilter random_filter(Keep keep, bool within_prefix, SimRandom& random) {
 // Any size that was reached, or one between two of them, where a write was torn.
 uint64_t random_size(const FileNode& file, SimRandom& random) {
   std::vector<uint64_t> sizes{file.durable->size()};
-  for (const DataOp& op : file.pending) sizes.push_back(op.size_after);
+  for (const auto& op : file.pending) sizes.push_back(op->size_after);
   const size_t choice = random.below(sizes.size());
   if (choice == 0 || random.coin()) return sizes[choice];
   const uint64_t low = std::min(sizes[choice - 1], sizes[choice]);
@@ -157,7 +157,7 @@ SimContent random_content(const FileNode& file, const std::vector<PagePtr>& stal
   const size_t prefix = random.below(file.pending.size() + 1);
   FileBuilder builder(file);
   for (size_t i = 0; i < file.pending.size(); ++i) {
-    builder.add(file.pending[i], false, random_filter(keep, i < prefix, random));
+    builder.add(*file.pending[i], false, random_filter(keep, i < prefix, random));
   }
   const uint64_t size = random.coin() ? builder.size() : random_size(file, random);
   const uint64_t salt = random.next();
@@ -193,12 +193,12 @@ std::shared_ptr<SimContent> chosen_content(const FileNode& file, const CrashPlan
                                            const std::vector<PagePtr>& stale) {
   FileBuilder builder(file);
   uint64_t size_limit = UINT64_MAX;
-  for (const DataOp& op : file.pending) {
-    if (plan.torn != op.order) {
-      builder.add(op, false, [landed = plan.landed(op.order)](uint64_t) { return landed; });
+  for (const auto& op : file.pending) {
+    if (plan.torn != op->order) {
+      builder.add(*op, false, [landed = plan.landed(op->order)](uint64_t) { return landed; });
       continue;
     }
-    builder.add(op, true, [&](uint64_t sector) { return (sector < plan.tear) != plan.tail_lands; });
+    builder.add(*op, true, [&](uint64_t sector) { return (sector < plan.tear) != plan.tail_lands; });
     if (plan.cut_size) size_limit = plan.tear * kSectorSize;
   }
   const auto unwritten = [&](uint64_t sector) { return plan.stale ? pick_stale(stale, 0, sector) : nullptr; };

@@ -1,5 +1,9 @@
-// What a crash may leave of a simulated disk. See "Crash" in the fault list: any sectors of what was not synced, any size
-// that was reached, names in order or in any order, stale bytes where nothing was written.
+// What a crash may leave of a simulated disk: everything that was synced, and of the rest
+//   - data: any subset of the 512-byte sectors of the unsynced writes, each old or new, never mixed;
+//   - size: any that was reached since the sync, or a tear between two of them;
+//   - newly covered bytes that were not written: zeros, or stale bytes of earlier files;
+//   - names: a prefix of their changes, or any subset; a rename is atomic, and may land before the data it names;
+//   - punched holes: any subset of their 4 KiB blocks; preallocation: there or not.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +23,8 @@ enum class NameOrder : uint8_t {
   kAnything,  // any subset
 };
 
-// One file as a crash may leave it, pages out of `stale` (or zeros) filling what was never written. Also what a failed sync leaves on disk.
+// One file as a crash may leave it, pages out of `stale` (or zeros) filling what was never written. This is also what a
+// failed sync leaves on disk.
 SimContent random_content(const FileNode& file, const std::vector<PagePtr>& stale, SimRandom& random);
 
 // Pages that unwritten blocks of `node` may show: of files that are gone, and of other files.
@@ -46,20 +51,24 @@ struct CrashPlan {
 };
 SimDisk crash_as_planned(const SimDisk& disk, const CrashPlan& plan);
 
-// A checksum of all names and contents, for telling states apart.
+// A checksum of all names and contents (holes count as zeros), for telling states apart.
 class StateHash {
  public:
   uint64_t of(const SimDisk& disk);
+  // `content` will be met again, in many states, and does not change.
+  void remember(const std::shared_ptr<SimContent>& content);
 
  private:
   uint64_t of(const SimContent& content);
 
-  std::unordered_map<PagePtr, uint64_t> pages_;  // keeps them, so that an address means one page
+  // These keep what they name, so that an address means one thing.
+  std::unordered_map<PagePtr, uint64_t> pages_;
+  std::unordered_map<std::shared_ptr<SimContent>, uint64_t> contents_;
 };
 
-// Calls `found` with different states, at most `limit`: every subset of the unsynced operations (in NameOrder::kOrdered,
-// prefixes of the name operations), each operation as a whole, with unwritten bytes zero and stale; then every write torn
-// at each of its sectors, in both directions, with the operations before it and with all.
+// Calls `found` with different states, at most `limit`: every subset of the unsynced operations, each as a whole (in
+// NameOrder::kOrdered, with prefixes of those on names), with unwritten bytes zero and stale; then every write torn at
+// each of its sectors, in both directions, with the operations before it and with all.
 // True if that was everything. False if `limit` cut it short, or if more than 10 operations are open: then single
 // operations, all but one, prefixes and random subsets stand for all.
 bool enumerate_crashes(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,

@@ -52,7 +52,19 @@ SimDisk::SimDisk(FileMap files, DirMap dirs, const SimDisk& older)
   for (const auto& [node, file] : files_) used_pages_ += file.current->allocated_pages();
 }
 
+bool SimDisk::is_consistent() const {
+  uint64_t pages = 0;
+  for (const auto& [node, file] : files_) {
+    if (file.gone && file.handles > 0) return false;
+    if (!file.gone) pages += file.current->allocated_pages();
+    // What is in the cache is on disk or waits for it.
+    if (file.pending.empty() && !file.diverged && file.current != file.durable) return false;
+  }
+  return pages == used_pages_;
+}
+
 SimDisk SimDisk::fork() {
+  CHECK(is_consistent());
   for (auto& [node, file] : files_) file.current_shared = true;
   SimDisk copy = *this;
   std::vector<NodeId> unlinked;
@@ -76,6 +88,7 @@ int SimDisk::read(NodeId node, uint64_t offset, std::span<char> buffer, size_t* 
 bool SimDisk::has_room(uint64_t pages) const { return capacity_pages_ == 0 || used_pages_ + pages <= capacity_pages_; }
 
 SimContent& SimDisk::writable(FileNode& file) {
+  CHECK(file.current_shared || file.current != file.durable);
   if (file.current_shared) {
     file.current = std::make_shared<SimContent>(*file.current);
     file.current_shared = false;
@@ -88,12 +101,13 @@ void SimDisk::finish(FileNode& file, DataOp op, uint64_t pages_before) {
   op.order = next_order_++;
   op.size_after = file.current->size();
   file.diverged = file.diverged || op.lost;
-  file.pending.push_back(std::move(op));
+  file.pending.push_back(std::make_shared<const DataOp>(std::move(op)));
 }
 
 int SimDisk::write(NodeId node, uint64_t offset, ByteView bytes, bool lost) {
   FileNode& file = files_.at(node);
   if (offset > kSimFileSizeMax || bytes.size() > kSimFileSizeMax - offset) return EFBIG;
+  // Pages that are there already need no room; the first hole without room ends the write.
   uint64_t length = bytes.size();
   uint64_t holes = 0;
   for (uint64_t index = offset / kPageSize; index < page_count(offset + length); ++index) {
@@ -148,9 +162,11 @@ int SimDisk::allocate(NodeId node, uint64_t offset, uint64_t length) {
 int SimDisk::punch(NodeId node, uint64_t offset, uint64_t length) {
   if (offset > kSimFileSizeMax || length > kSimFileSizeMax - offset) return EFBIG;
   FileNode& file = files_.at(node);
+  // Behind the last page there is nothing to punch.
+  const uint64_t end = file.current->page_limit() * kPageSize;
+  if (offset >= end || length == 0) return 0;
+  length = std::min(length, end - offset);
   SimContent& content = writable(file);
-  length = std::min(length, content.page_limit() * kPageSize - std::min(offset, content.page_limit() * kPageSize));
-  if (length == 0) return 0;
   const uint64_t pages_before = content.allocated_pages();
   content.punch(offset, length);
   DataOp op{.kind = DataOp::Kind::kPunch, .offset = offset, .length = length};
@@ -164,12 +180,13 @@ int SimDisk::punch(NodeId node, uint64_t offset, uint64_t length) {
 void SimDisk::sync(NodeId node) {
   FileNode& file = files_.at(node);
   if (!file.diverged) {
+    // The usual case: what is pending leads from the one to the other.
     file.durable = file.current;
     file.current_shared = true;
   } else if (!file.pending.empty()) {
     SimContent content = *file.durable;
-    for (const DataOp& op : file.pending) {
-      if (!op.lost) land(op, content, everything);
+    for (const auto& op : file.pending) {
+      if (!op->lost) land(*op, content, everything);
     }
     content.resize(file.current->size());
     file.durable = std::make_shared<SimContent>(std::move(content));
@@ -188,7 +205,7 @@ void SimDisk::drop_cache(NodeId node) {
   FileNode& file = files_.at(node);
   if (!file.diverged) return;
   SimContent content = *file.durable;
-  for (const DataOp& op : file.pending) land(op, content, everything);
+  for (const auto& op : file.pending) land(*op, content, everything);
   content.resize(file.current->size());  // the size is in the inode, which stays in memory
   used_pages_ = used_pages_ + content.allocated_pages() - file.current->allocated_pages();
   file.current = std::make_shared<SimContent>(std::move(content));

@@ -36,12 +36,12 @@ struct DataOp {
 struct FileNode {
   std::shared_ptr<SimContent> durable = std::make_shared<SimContent>();  // as last synced; never changed, only replaced
   std::shared_ptr<SimContent> current = durable;                         // as the running system sees it
-  bool current_shared = true;      // `current` belongs to somebody else too and is copied before it changes
-  bool diverged = false;           // `durable` plus `pending` is not `current`: a sync failed, or a write was lost
-  std::vector<DataOp> pending;     // since the last sync, in order
-  std::set<uint64_t> bad_sectors;  // reading these fails
-  bool linked = true;              // has a name, as far as the running system sees it
-  bool gone = false;               // neither name nor handle; a crash may still bring it back
+  bool current_shared = true;  // `current` belongs to somebody else too and is copied before it changes
+  bool diverged = false;       // `durable` plus `pending` is not `current`: a sync failed, or a write was lost
+  std::vector<std::shared_ptr<const DataOp>> pending;  // since the last sync, in order; shared by copies of the disk
+  std::set<uint64_t> bad_sectors;                      // reading these fails
+  bool linked = true;                                  // has a name, as far as the running system sees it
+  bool gone = false;                                   // neither name nor handle; a crash may still bring it back
   uint32_t handles = 0;
 };
 
@@ -102,8 +102,8 @@ class SimDisk {
   int allocate(NodeId node, uint64_t offset, uint64_t length);
   int punch(NodeId node, uint64_t offset, uint64_t length);
   void sync(NodeId node);
-  // What Linux leaves after a failed write-back: `on_disk` is durable, the cache counts as clean, so that reads show what
-  // is not on disk and the next sync succeeds without it.
+  // What Linux leaves after a failed write-back: `on_disk` is durable, but the cache counts as clean, so that reads
+  // show what is not on disk, and the next sync succeeds without it.
   void fail_sync(NodeId node, SimContent on_disk);
   // Reads show what is on disk from now on, and what is not synced.
   void drop_cache(NodeId node);
@@ -135,6 +135,7 @@ class SimDisk {
  private:
   static constexpr size_t kFreedMax = 256;  // pages; enough to meet old records, bounded for long runs
 
+  [[nodiscard]] bool is_consistent() const;
   [[nodiscard]] bool has_room(uint64_t pages) const;
   [[nodiscard]] bool inside(NodeId dir, NodeId ancestor) const;
   // The file's current content, for this disk alone.

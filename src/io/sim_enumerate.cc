@@ -1,6 +1,7 @@
 // All crashes of a short epoch: short workloads, tried completely, find most bugs.
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "format/checksum.h"
@@ -17,13 +18,15 @@ struct OpenOp {
   const DataOp* data = nullptr;
 };
 
+// Tries plans, and passes on each state that it has not seen yet.
 class Enumerator {
  public:
   Enumerator(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,
              const std::function<void(SimDisk)>& found)
       : disk_(disk), order_(order), limit_(limit), random_(random), found_(found) {
     for (const auto& [node, file] : disk.files()) {
-      for (const DataOp& op : file.pending) ops_.push_back({op.order, &op});
+      hash_.remember(file.durable);
+      for (const auto& op : file.pending) ops_.push_back({op->order, op.get()});
     }
     for (const NameOp& op : disk.pending_names()) ops_.push_back({op.order, nullptr});
     std::sort(ops_.begin(), ops_.end(), [](const OpenOp& a, const OpenOp& b) { return a.order < b.order; });
@@ -138,6 +141,8 @@ uint64_t mix(uint64_t hash, uint64_t number) {
 
 }  // namespace
 
+void StateHash::remember(const std::shared_ptr<SimContent>& content) { contents_[content] = of(*content); }
+
 uint64_t StateHash::of(const SimContent& content) {
   uint64_t hash = mix(0, content.size());
   for (uint64_t index = 0; index < content.page_limit(); ++index) {
@@ -152,12 +157,22 @@ uint64_t StateHash::of(const SimContent& content) {
 
 uint64_t StateHash::of(const SimDisk& disk) {
   uint64_t hash = 0;
-  for (const auto& [id, dir] : disk.dirs()) {
-    hash = mix(hash, id);
-    for (const auto& [name, node] : dir.current) {
-      hash = mix(format::checksum(name, hash), node);
-      const auto file = disk.files().find(node);
-      if (file != disk.files().end()) hash = mix(hash, of(*file->second.current));
+  // By path: the numbers of nodes tell only in which order they were made.
+  std::vector<std::pair<std::string, NodeId>> todo{{"", kRootNode}};
+  while (!todo.empty()) {
+    const auto [path, id] = std::move(todo.back());
+    todo.pop_back();
+    hash = format::checksum(path, hash);
+    if (const auto file = disk.files().find(id); file != disk.files().end()) {
+      const auto& content = file->second.current;
+      const auto known = contents_.find(content);
+      hash = mix(hash, known != contents_.end() ? known->second : of(*content));
+      continue;
+    }
+    for (const auto& [name, node] : disk.dirs().at(id).current) {
+      std::string child = path;
+      child.append("/").append(name);
+      todo.emplace_back(std::move(child), node);
     }
   }
   return hash;

@@ -30,9 +30,9 @@ inline constexpr CrashChoice random_crash(uint64_t seed, NameOrder names = NameO
   return {.keep = CrashChoice::Keep::kRandom, .seed = seed, .names = names};
 }
 
-// An Env over a simulated disk. Paths are taken from its root, with or without a leading '/'; the root exists. Names that
-// open_dir()->make_dir() and make_dir() create are as little durable as on a real disk until the parent is synced
-// (sync_all() for tests that only need a start).
+// An Env over a simulated disk. Paths are taken from its root, with or without a leading '/'; the root exists. A new
+// directory is as little durable as on a real disk until its parent is synced (tests that only need a start call
+// sync_all()).
 //
 // Handles keep the disk alive and may outlive the SimEnv; the executor goes with the SimEnv. Movable, but whoever was
 // given an Env& or an Executor& needs it to stay (the executor stays where it is when the SimEnv moves).
@@ -73,8 +73,8 @@ class SimEnv final : public Env {
   };
   States crash_states(size_t limit, NameOrder names = NameOrder::kOrdered);
   States crash_states_before(size_t k, size_t limit, NameOrder names = NameOrder::kOrdered);
-  // Mutation `k` (counted from 0 over the life of this SimEnv) and every later call of any kind fail with kIo, "crashed";
-  // crash() then starts from the state right before it.
+  // Mutation `k` (counted from 0 over the life of this SimEnv) and every later call of any kind fail with kIo,
+  // "crashed"; crash() then starts from the state right before it.
   void set_crash_point(size_t k) { world_->crash_point = k; }
   [[nodiscard]] bool crashed() const { return world_->dead; }
 

@@ -8,6 +8,10 @@
 
 namespace cairn::io {
 
+// Why threads, if only one ever runs: a job that waits must be able to stand still in the middle of its stack while
+// another one goes on, in any order. Were jobs run inside the wait() of others, the outer one could not return before
+// the inner one, and jobs that wait for each other would seem to be stuck where they are not. A job costs about 20 us.
+
 // A thread that runs only between resume() and the return of resume().
 class SimExecutor::Worker {
  public:

@@ -15,10 +15,11 @@
 namespace cairn::io {
 
 // Runs one thing at a time: the test itself (the foreground), or one job. A job runs until it ends or waits for
-// something that is not so yet; it goes on, in an order that the seed chooses, once that is true. Each job has a stack of
-// its own (a thread that only ever runs while all others stand still), so what may wait for what is as in PosixExecutor.
-// Time stands still but for advance() and wait(). The foreground calls run_one() and its like with no mutex held.
-// Not thread-safe, apart from itself; `on_advance` hears of every step of the clock. CHECK-fails if it is destroyed while a job waits.
+// something that is not so yet; once that is so it goes on, in an order that the seed chooses. Each job has a stack of
+// its own (a thread that runs only while all others stand still), so what may wait for what is as in PosixExecutor.
+// Time stands still but for advance() and wait(); `on_advance` hears of every step.
+// Jobs that have not begun are dropped at the end, as by a process that dies; CHECK-fails if one is in wait() then.
+// For one thread, which holds no mutex when it calls run_one() and its like.
 class SimExecutor final : public Executor {
  public:
   SimExecutor(uint64_t seed, std::function<void(std::chrono::milliseconds)> on_advance);

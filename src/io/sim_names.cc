@@ -22,6 +22,8 @@ void land(const NameOp& op, DirMap& dirs) {
   }
 }
 
+// The running system sees `current`; `durable` changes only by landing operations, here or in a crash.
+
 NodeId SimDisk::lookup(NodeId dir, std::string_view name) const {
   const auto& names = dirs_.at(dir).current;
   const auto found = names.find(name);
@@ -150,13 +152,16 @@ void SimDisk::release_if_gone(NodeId node) {
   const auto found = files_.find(node);
   if (found == files_.end()) return;
   FileNode& file = found->second;
+  CHECK(!file.gone || !file.linked);
   if (file.linked || file.handles > 0 || file.gone) return;
+  CHECK(used_pages_ >= file.current->allocated_pages());
   file.gone = true;
   used_pages_ -= file.current->allocated_pages();
   keep_freed(*file.current, 0);
   collect();
 }
 
+// Forgets gone files that no crash can bring back.
 void SimDisk::collect() {
   std::set<NodeId> named;
   for (const auto& [id, dir] : dirs_) {

@@ -79,6 +79,7 @@ SimWorld::Verdict SimWorld::enter(CallKind kind, std::string_view file, uint64_t
     }
   }
   if (!is_mutation(kind)) return verdict;
+  // The process dies before this call does anything, whatever else was planned for it.
   if (crash_point && mutations.size() >= *crash_point) {
     dead = true;
     return {.err = EIO, .crashed = true};
@@ -105,6 +106,7 @@ void SimWorld::pass(std::chrono::milliseconds time) {
 SimDisk& SimWorld::disk_before(size_t k) {
   if (k == mutations.size()) return disk;
   CHECK(k < history.size());
+  CHECK(history.size() == mutations.size());
   return history[k];
 }
 

@@ -279,6 +279,31 @@ TEST_F(SimCrash, StatesBeforeEachCallComeFromOneRunWithHistory) {
   EXPECT_FALSE(env.crashed());
 }
 
+TEST_F(SimCrash, CallsThatChangeNothingLeaveNothingToLose) {
+  const auto file = create_durable("f", "content");
+  ok(file->punch(kPageSize, kPageSize));
+  ok(file->punch(0, 0));
+  ok(file->allocate(0, 0));
+  ok(file->pwrite(3, ""));
+  ok(dir_->rename("f", "f"));
+  const auto states = env_.crash_states(10, NameOrder::kAnything);
+  EXPECT_TRUE(states.complete);
+  EXPECT_EQ(states.envs.size(), 1U);
+}
+
+TEST_F(SimCrash, StatesAreEqualByContentHoweverTheyCameAbout) {
+  create_durable("a", "1");
+  create_durable("b", "2");
+  SimEnv other(7);
+  ASSERT_TRUE(other.make_dir("store").has_value());
+  const auto dir = other.open_dir("store").value();
+  ok(dir->open("b", {.mode = OpenMode::kCreate}).value()->pwrite(0, "2"));
+  ok(dir->open("x", {.mode = OpenMode::kCreate}).value()->pwrite(0, "1"));
+  EXPECT_NE(env_.state_hash(), other.state_hash());
+  ok(dir->rename("x", "a"));
+  EXPECT_EQ(env_.state_hash(), other.state_hash());
+}
+
 TEST_F(SimCrash, ACrashOfACrashKeepsWhatTheFirstOneLeft) {
   create_durable("f", "1");
   const auto file = dir_->open("f", {.mode = OpenMode::kReadWrite}).value();
