@@ -44,7 +44,8 @@ struct SegmentScan {
   std::shared_ptr<const Bytes> image;
   std::vector<ScannedRecord> records;  // that count, ascending offset; marks are not among them
   std::vector<ScannedMark> marks;      // every sound one below `end`, ascending offset
-  uint64_t end = format::kSegmentHeaderSize;  // multiple of 4096: behind the last complete commit (log), or the last record
+  // Multiple of 4096: behind the last complete commit (log) or record that counts; sealed: where the data must end.
+  uint64_t end = format::kSegmentHeaderSize;
   std::vector<Damage> damage;
   bool torn_tail = false;  // unsealed: bytes other than zero (an incomplete commit, stale bytes) lie behind `end`; nobody was
                            // told that they are durable, and they must be gone durably before the file is used again

@@ -40,8 +40,13 @@ class LogWalk {
     if (on && durable_ > image_.limit()) lost(image_.limit(), durable_, "missing");
     if (on && !run_is_empty()) lost(position_ - 1, position_, "commit mark missing at the end");
     forget_run();
-    // What is proven stays in the segment, readable or not.
-    result_.end = std::max(result_.end, std::min(round_up_to_commit(durable_), image_.limit()));
+    // Records of a commit whose mark is lost count too.
+    if (!result_.records.empty()) {
+      const auto& last = result_.records.back();
+      const uint64_t size = format::record_size(last.header.key_length, last.header.stored_length);
+      result_.end = std::max(result_.end, std::min(round_up_to_commit(last.offset + size), image_.limit()));
+    }
+    if (options_.sealed_end) result_.end = std::max(result_.end, image_.limit());
     return durable_;
   }
 

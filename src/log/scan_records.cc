@@ -29,7 +29,8 @@ class RecordWalk {
       }
     }
     if (durable_ > image_.limit()) add_damage(image_.limit(), durable_, "missing");
-    result_.end = std::max(round_up_to_commit(end_), std::min(round_up_to_commit(durable_), image_.limit()));
+    result_.end = round_up_to_commit(end_);
+    if (options_.sealed_end) result_.end = std::max(result_.end, image_.limit());
     return durable_;
   }
 
