@@ -114,6 +114,7 @@ class History {
     auto next = std::make_unique<io::SimEnv>(env_->crash(choice));
     store_.reset();
     env_ = std::move(next);
+    if (pick(3) == 0) ASSERT_NO_FATAL_FAILURE(rebuild());
     ASSERT_NO_FATAL_FAILURE(open());
     const Model got = content();
     size_t match = history_.size();
@@ -128,6 +129,17 @@ class History {
     ASSERT_NO_FATAL_FAILURE(check_now());
   }
 
+  // Manifest and tables are lost, the segments are not.
+  void rebuild() {
+    env_->remove("/store/manifest");
+    for (const std::string& name : env_->list("/store/index")) env_->remove("/store/index/" + name);
+    auto directory = env_->open_dir(kPath);
+    ASSERT_TRUE(directory.has_value());
+    const auto rebuilt = store::rebuild_index(*env_, **directory, kPath);
+    ASSERT_TRUE(rebuilt.has_value()) << rebuilt.error().message;
+    ++rebuilds;
+  }
+
   // A closed store is clean; without manifest and tables the segments alone give the same content, and are clean again.
   void check_and_rebuild() {
     note_work();
@@ -136,13 +148,7 @@ class History {
     store_.reset();
     ASSERT_NO_FATAL_FAILURE(expect_clean());
     if (pick(2) == 0) {
-      env_->remove("/store/manifest");
-      for (const std::string& name : env_->list("/store/index")) env_->remove("/store/index/" + name);
-      auto directory = env_->open_dir(kPath);
-      ASSERT_TRUE(directory.has_value());
-      const auto rebuilt = store::rebuild_index(*env_, **directory, kPath);
-      ASSERT_TRUE(rebuilt.has_value()) << rebuilt.error().message;
-      ++rebuilds;
+      ASSERT_NO_FATAL_FAILURE(rebuild());
       ASSERT_NO_FATAL_FAILURE(expect_clean());
     }
     ASSERT_NO_FATAL_FAILURE(open());
