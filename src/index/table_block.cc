@@ -8,7 +8,7 @@
 #include "format/checksum.h"
 #include "format/decode.h"
 #include "format/le.h"
-#include "format/varint.h"
+#include "index/byte_cursor.h"
 
 namespace cairn::index {
 namespace {
@@ -22,6 +22,7 @@ constexpr int kCodecShift = 3;
 constexpr uint8_t kCodecMask = 3;
 constexpr uint8_t kSmallBit = 1 << 5;
 constexpr uint8_t kUnusedBits = 0xc0;
+constexpr char kCutShort[] = "entry cut short";
 
 // entries · restart offsets · restart count
 struct BlockParts {
@@ -50,50 +51,46 @@ bool fields_agree(const format::IndexEntry& entry) {
   return !entry.has_small || (entry.codec == format::Codec::kNone && entry.stored_length <= format::kMaxInlineValue);
 }
 
-const char* decode_key(format::Reader& reader, Bytes& key) {
-  const auto shared = reader.varint();
-  const auto rest = reader.varint();
-  if (!shared || !rest) return "entry cut short";
-  if (*shared > key.size()) return "entry shares more than the key before it has";
-  if (*rest > format::kMaxKeyLength - *shared) return "key too long";
-  const auto bytes = reader.take(*rest);
-  if (!bytes) return "entry cut short";
-  key.resize(*shared);
-  key.append(*bytes);
+const char* decode_key(ByteCursor& in, Bytes& key) {
+  const uint64_t shared = in.varint();
+  const uint64_t rest = in.varint();
+  if (shared > key.size()) return "entry shares more than the key before it has";
+  if (rest > format::kMaxKeyLength - shared) return "key too long";
+  const ByteView bytes = in.take(rest);
+  if (!in.ok()) return kCutShort;
+  key.resize(shared);
+  key.append(bytes);
   return nullptr;
 }
 
-const char* decode_fields(format::Reader& reader, format::IndexEntry& entry) {
+const char* decode_fields(ByteCursor& in, format::IndexEntry& entry) {
   constexpr uint64_t kMax32 = std::numeric_limits<uint32_t>::max();
-  const auto seq = reader.varint();
-  const auto bits = reader.u8();
-  const auto segment = reader.varint();
-  const auto offset = reader.varint();
-  const auto sub_index = reader.varint();
-  const auto stored_length = reader.varint();
-  const auto raw_length = reader.varint();
-  const auto value_checksum = reader.u64();
-  if (!value_checksum) return "entry cut short";  // a Reader that failed once fails ever after
-  if (*seq == 0 || (*bits & kUnusedBits) != 0) return "entry field out of range";
-  if (*offset > UINT64_MAX / format::kRecordAlignment || *sub_index > kMax32) return "entry field out of range";
-  if (*stored_length > kMax32 || *raw_length > kMax32) return "entry field out of range";
-  entry.seq = SeqNo(*seq);
-  entry.type = static_cast<format::RecordType>(*bits & kTypeMask);
-  entry.codec = static_cast<format::Codec>(*bits >> kCodecShift & kCodecMask);
-  entry.has_small = (*bits & kSmallBit) != 0;
-  entry.segment = SegmentId(*segment);
-  entry.offset = *offset * format::kRecordAlignment;
-  entry.sub_index = static_cast<uint32_t>(*sub_index);
-  entry.stored_length = static_cast<uint32_t>(*stored_length);
-  entry.raw_length = static_cast<uint32_t>(*raw_length);
-  entry.value_checksum = *value_checksum;
+  const uint64_t seq = in.varint();
+  const uint8_t bits = in.u8();
+  const uint64_t segment = in.varint();
+  const uint64_t offset = in.varint();
+  const uint64_t sub_index = in.varint();
+  const uint64_t stored_length = in.varint();
+  const uint64_t raw_length = in.varint();
+  const uint64_t value_checksum = in.u64();
+  if (!in.ok()) return kCutShort;
+  if (seq == 0 || (bits & kUnusedBits) != 0 || offset > UINT64_MAX / format::kRecordAlignment || sub_index > kMax32 ||
+      stored_length > kMax32 || raw_length > kMax32) {
+    return "entry field out of range";
+  }
+  entry.seq = SeqNo(seq);
+  entry.type = static_cast<format::RecordType>(bits & kTypeMask);
+  entry.codec = static_cast<format::Codec>(bits >> kCodecShift & kCodecMask);
+  entry.has_small = (bits & kSmallBit) != 0;
+  entry.segment = SegmentId(segment);
+  entry.offset = offset * format::kRecordAlignment;
+  entry.sub_index = static_cast<uint32_t>(sub_index);
+  entry.stored_length = static_cast<uint32_t>(stored_length);
+  entry.raw_length = static_cast<uint32_t>(raw_length);
+  entry.value_checksum = value_checksum;
   if (!fields_agree(entry)) return "entry fields disagree";
-  entry.small = {};
-  if (!entry.has_small) return nullptr;
-  const auto small = reader.take(entry.stored_length);
-  if (!small) return "entry cut short";
-  entry.small = *small;
-  return nullptr;
+  entry.small = entry.has_small ? in.take(entry.stored_length) : ByteView();
+  return in.ok() ? nullptr : kCutShort;
 }
 
 }  // namespace
@@ -134,10 +131,10 @@ void BlockBuilder::finish(const BlockPlace& place, Bytes& out) {
 }
 
 const char* decode_entry(ByteView entries, size_t& at, Bytes& key, format::IndexEntry& entry) {
-  format::Reader reader(entries.substr(at));
-  if (const char* wrong = decode_key(reader, key)) return wrong;
-  if (const char* wrong = decode_fields(reader, entry)) return wrong;
-  at = entries.size() - reader.remaining();
+  ByteCursor in(entries.substr(at));
+  if (const char* wrong = decode_key(in, key)) return wrong;
+  if (const char* wrong = decode_fields(in, entry)) return wrong;
+  at = entries.size() - in.remaining();
   return nullptr;
 }
 
@@ -189,9 +186,12 @@ void BlockCursor::next() {
   CHECK(decode_entry(entries_, at_, key_, entry_) == nullptr);
 }
 
-bool BlockCursor::restart_before(size_t restart, ByteView target, SeqNo max_seq) {
-  go_to(restart_at(restarts_, restart));
-  return entry_before(key_, entry_.seq, target, max_seq);
+bool BlockCursor::restart_before(size_t restart, ByteView target, SeqNo max_seq) const {
+  ByteCursor in(entries_.substr(restart_at(restarts_, restart)));
+  CHECK(in.varint() == 0);  // shared
+  const ByteView key = in.take(in.varint());
+  const SeqNo seq(in.varint());
+  return entry_before(key, seq, target, max_seq);
 }
 
 void BlockCursor::seek(ByteView target, SeqNo max_seq) {

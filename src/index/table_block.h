@@ -70,7 +70,7 @@ class BlockCursor {
 
  private:
   void go_to(size_t offset);
-  [[nodiscard]] bool restart_before(size_t restart, ByteView target, SeqNo max_seq);
+  [[nodiscard]] bool restart_before(size_t restart, ByteView target, SeqNo max_seq) const;
 
   ByteView entries_;
   ByteView restarts_;

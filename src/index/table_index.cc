@@ -7,6 +7,7 @@
 #include "format/decode.h"
 #include "format/le.h"
 #include "format/varint.h"
+#include "index/byte_cursor.h"
 
 namespace cairn::index {
 namespace {
@@ -16,16 +17,13 @@ using format::Le32;
 
 uint64_t filter_lines(uint64_t keys) { return (keys * kBloomBitsPerKey + kBloomLineBits - 1) / kBloomLineBits; }
 
-// The handle at the front of `reader`. False if there is none.
-bool decode_handle(format::Reader& reader, BlockHandle& handle) {
-  const auto head = reader.varint();
-  if (!head) return false;
-  const auto bound = reader.take(*head >> 1);
-  const auto offset = reader.varint();
-  const auto length = reader.varint();
-  if (!length) return false;  // a Reader that failed once fails ever after
-  handle = {*bound, (*head & 1) != 0, *offset, *length};
-  return true;
+// The handle at the front of `in`; `in` is not ok() if there is none.
+BlockHandle decode_handle(ByteCursor& in) {
+  const uint64_t head = in.varint();
+  const ByteView bound = in.take(head >> 1);
+  const uint64_t offset = in.varint();
+  const uint64_t length = in.varint();
+  return {bound, (head & 1) != 0, offset, length};
 }
 
 }  // namespace
@@ -61,13 +59,13 @@ const char* check_index(ByteView index, uint64_t begin, uint64_t end) {
   if (count > index.size() / sizeof(Le32)) return "block count out of range";
   const ByteView handles = index.substr(0, index.size() - count * sizeof(Le32));
   const ByteView offsets = index.substr(handles.size());
-  format::Reader reader(handles);
+  ByteCursor in(handles);
   BlockHandle previous;
   for (uint64_t i = 0; i < count; ++i) {
     const uint64_t offset = format::load<Le32>(offsets.substr(i * sizeof(Le32)));
-    if (offset != handles.size() - reader.remaining()) return "offset of a block's entry is wrong";
-    BlockHandle handle;
-    if (!decode_handle(reader, handle)) return "a block's entry is cut short";
+    if (offset != handles.size() - in.remaining()) return "offset of a block's entry is wrong";
+    const BlockHandle handle = decode_handle(in);
+    if (!in.ok()) return "a block's entry is cut short";
     if (handle.bound.size() > format::kMaxKeyLength) return "bound too long";
     const bool in_order = i == 0
                               ? handle.bound.empty() && !handle.continues
@@ -78,7 +76,7 @@ const char* check_index(ByteView index, uint64_t begin, uint64_t end) {
     begin += handle.length;
     previous = handle;
   }
-  if (reader.remaining() != 0) return "bytes that nothing names";
+  if (in.remaining() != 0) return "bytes that nothing names";
   return begin == end ? nullptr : "blocks do not lie one behind the other";
 }
 
@@ -91,9 +89,9 @@ BlockIndex::BlockIndex(ByteView index) {
 
 BlockHandle BlockIndex::at(size_t i) const {
   CHECK(i < blocks_);
-  format::Reader reader(handles_.substr(format::load<Le32>(offsets_.substr(i * sizeof(Le32)))));
-  BlockHandle handle;
-  CHECK(decode_handle(reader, handle));
+  ByteCursor in(handles_.substr(format::load<Le32>(offsets_.substr(i * sizeof(Le32)))));
+  const BlockHandle handle = decode_handle(in);
+  CHECK(in.ok());
   return handle;
 }
 
