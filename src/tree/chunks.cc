@@ -88,7 +88,10 @@ Result<void> ChunkWrites::plan(Inode& inode, uint64_t index, uint64_t begin, Byt
   const uint64_t chunk_size = inode.attributes.chunk_size();
   TRY_ASSIGN(const uint64_t old_length, chunk_length(tree_, inode, index));
   const uint64_t new_length = std::max(old_length, begin + data.size());
-  Write& write = writes_.emplace_back(Write{.index = index, .begin = begin, .data = data});
+  Write& write = writes_.emplace_back();
+  write.index = index;
+  write.begin = begin;
+  write.data = data;
   if (begin == 0 && data.size() == chunk_size) {
     edit_.batch().put_ref(format::chunk_key(inode.ino, index), data);
   } else {

@@ -17,7 +17,7 @@ constexpr uint64_t kStepKeys = 1024;  // at most, so that a step is short and it
 uint64_t erase_cost() { return log_cost(format::kChunkKeySize, 0); }
 
 // What ends an erasure: the attributes and the orphan's marker.
-uint64_t last_step_cost() { return 2 * log_cost(format::kChunkKeySize, 0) + attributes_cost_max(); }
+uint64_t last_step_cost() { return 3 * log_cost(format::kChunkKeySize, 0) + attributes_cost_max(); }
 
 bool has_room(const Edit& edit, ByteView key) { return edit.room_left() >= log_cost(key.size(), 0) + last_step_cost(); }
 
@@ -41,6 +41,7 @@ Result<bool> erase_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mut
   TRY(cursor.status());
   if (!more) {
     edit.batch().erase(format::orphan_key(inode.ino));
+    if (inode.attributes.sweep_from != format::kNoSweep) edit.batch().erase(format::sweep_key(inode.ino));
     edit.erase(inode);
   }
   TRY(edit.commit());

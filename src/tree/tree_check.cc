@@ -1,0 +1,255 @@
+#include "tree/tree_check.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/try.h"
+#include "format/checksum.h"
+#include "store/check_store.h"
+
+namespace cairn::tree {
+namespace {
+
+uint64_t entry_hash(const format::Entry& entry, ByteView name) {
+  Bytes bytes = format::encode_entry(entry);
+  return format::checksum(bytes.append(name));
+}
+
+}  // namespace
+
+uint64_t place_hash(Ino parent, ByteView name) { return format::checksum(name, parent); }
+
+Result<TreeReport> check_tree(const Store& store, const std::function<void(FsckFinding)>& find) {
+  return TreeCheck(store, find).run();
+}
+
+Result<TreeReport> TreeCheck::run() {
+  TRY(read_inodes());
+  TRY(read_names());
+  check_ways();
+  for (const CheckedInode& i : inodes_) check_links(i);
+  check_lists();
+  return report_;
+}
+
+void TreeCheck::report(std::string structure, std::string message, std::vector<std::string> affected) {
+  FsckFinding finding;
+  finding.pass = 4;
+  finding.structure = std::move(structure);
+  finding.message = store::escaped(message);
+  finding.affected = std::move(affected);
+  find_(std::move(finding));
+}
+
+void TreeCheck::report(std::string structure, std::string message, Ino ino) {
+  report(std::move(structure), fmt::format("inode {}: {}", ino, message), paths_of(store_, ino));
+}
+
+void TreeCheck::report_unreadable(const char* what, ByteView key, const Error& error) {
+  report(what, fmt::format("{}: {}", to_string(error.code), error.message), affected_paths(store_, key));
+}
+
+Result<void> TreeCheck::read_inodes() {
+  Cursor cursor = store_.scan({});
+  Group group;
+  for (; cursor.valid(); cursor.next()) {
+    const auto key = format::decode_tree_key(cursor.key());
+    if (!key && key.error().code == ErrorCode::kInvalid) continue;  // the engine's
+    if (!key) {
+      report("key", key.error().message, {});
+      continue;
+    }
+    if (key->kind == format::KeyKind::kOrphan || key->kind == format::KeyKind::kSweep) {
+      read_list_key(*key);
+      continue;
+    }
+    if (key->ino != group.ino) {
+      finish(group);
+      group = Group();
+      group.ino = key->ino;
+    }
+    read_key(group, *key, cursor);
+  }
+  finish(group);
+  const auto status = cursor.status();
+  if (status) return {};
+  if (status.error().code != ErrorCode::kCorrupt) return status;
+  report("index", status.error().message, {});
+  return {};
+}
+
+void TreeCheck::read_list_key(const format::TreeKey& key) {
+  (key.kind == format::KeyKind::kOrphan ? orphans_ : sweeps_).insert(key.ino);
+}
+
+void TreeCheck::read_key(Group& group, const format::TreeKey& key, const Cursor& cursor) {
+  ++group.keys;
+  switch (key.kind) {
+    case format::KeyKind::kAttributes: return read_attributes(group, cursor);
+    case format::KeyKind::kChunk: return read_chunk(group, key, cursor);
+    case format::KeyKind::kEntry:
+    case format::KeyKind::kListing: return read_name(group, key, cursor);
+    case format::KeyKind::kBackLink: ++group.back_links; return;
+    case format::KeyKind::kXattr: {
+      ++group.xattrs;
+      const auto size = cursor.value_size();
+      if (!size) return report_unreadable("extended attribute", cursor.key(), size.error());
+      if (*size > kMaxXattrSize) report("extended attribute", fmt::format("{} bytes are too many", *size), group.ino);
+      return;
+    }
+    case format::KeyKind::kOrphan:
+    case format::KeyKind::kSweep: return;  // not under an inode
+  }
+}
+
+void TreeCheck::read_attributes(Group& group, const Cursor& cursor) {
+  const auto value = cursor.value();
+  auto attributes = value ? format::decode_attributes(value->view()) : Result<format::Attributes>(fail(value.error()));
+  if (!attributes) {
+    group.bad_attributes = true;
+    unreadable_.insert(group.ino);
+    return report_unreadable("attributes", cursor.key(), attributes.error());
+  }
+  group.has_attributes = true;
+  group.attributes = std::move(*attributes);
+}
+
+void TreeCheck::read_chunk(Group& group, const format::TreeKey& key, const Cursor& cursor) {
+  const auto size = cursor.value_size();
+  if (!size) {
+    group.bad_value = true;
+    return report_unreadable("chunk", cursor.key(), size.error());
+  }
+  const format::Attributes& a = group.attributes;
+  if (!group.has_attributes || a.links == 0) return;
+  if (!a.is_regular()) return report("chunk", "content of what is no regular file", group.ino);
+  if (key.number >= a.sweep_from) return;  // to be erased
+  group.stored += *size;
+  const uint64_t start = key.number << a.chunk_bits;
+  if (start >= a.size || start >> a.chunk_bits != key.number) {
+    report("chunk", fmt::format("chunk {} lies behind the end ({} bytes)", key.number, a.size), group.ino);
+  } else if (*size > a.chunk_size() || *size > a.size - start) {
+    report("chunk", fmt::format("chunk {} has {} bytes, more than belong there", key.number, *size), group.ino);
+  }
+}
+
+void TreeCheck::read_name(Group& group, const format::TreeKey& key, const Cursor& cursor) {
+  const bool is_entry = key.kind == format::KeyKind::kEntry;
+  ++(is_entry ? group.entries : group.listings);
+  const auto bad = [&](const Error& error) {
+    group.bad_value = true;
+    report_unreadable(is_entry ? "entry" : "listing", cursor.key(), error);
+  };
+  const auto value = cursor.value();
+  if (!value) return bad(value.error());
+  if (is_entry) {
+    const auto entry = format::decode_entry(value->view());
+    if (!entry) return bad(entry.error());
+    group.entry_sum += entry_hash(*entry, key.name);
+  } else {
+    const auto listing = format::decode_listing(value->view());
+    if (!listing) return bad(listing.error());
+    const format::Entry entry{.ino = listing->ino, .type = listing->type, .cookie = key.number};
+    group.listing_sum += entry_hash(entry, listing->name);
+  }
+}
+
+void TreeCheck::finish(const Group& group) {
+  if (group.ino == 0 || group.bad_attributes) return;
+  if (!group.has_attributes) {
+    return report("inode", fmt::format("{} keys, but no attributes", group.keys), group.ino);
+  }
+  const format::Attributes& a = group.attributes;
+  inodes_.push_back({.ino = group.ino,
+                     .parent = a.parent,
+                     .place = place_hash(a.parent, a.name),
+                     .links = a.links,
+                     .type = a.mode & S_IFMT});
+  count(a);
+  if (a.links == 0) return;  // whatever it has will be erased
+  if (!a.is_directory() && group.entries + group.listings != 0) {
+    report("inode", "entries in what is no directory", group.ino);
+  }
+  if (a.is_regular()) finish_file(group);
+  if (a.is_directory()) finish_directory(group);
+  if (a.xattrs != group.xattrs) {
+    report("inode", fmt::format("{} extended attributes, not {}", group.xattrs, a.xattrs), group.ino);
+  }
+  finish_links(group);
+}
+
+void TreeCheck::finish_file(const Group& group) {
+  const format::Attributes& a = group.attributes;
+  if (!group.bad_value && group.stored != a.stored) {
+    report("inode", fmt::format("its chunks have {} bytes together, not {}", group.stored, a.stored), group.ino);
+  }
+  const bool listed = sweeps_.erase(group.ino) != 0;
+  if (listed != (a.sweep_from != format::kNoSweep)) {
+    report("inode", listed ? "listed for a sweep that it does not need" : "not listed for its sweep", group.ino);
+  }
+}
+
+void TreeCheck::finish_directory(const Group& group) {
+  if (group.bad_value) return;
+  if (group.entries != group.attributes.size) {
+    report("inode", fmt::format("a directory with {} entries, not {}", group.entries, group.attributes.size),
+           group.ino);
+  }
+  if (group.entries != group.listings || group.entry_sum != group.listing_sum) compare_listing(group.ino);
+}
+
+// Entries and listings of a directory differ somewhere: here it is looked for.
+void TreeCheck::compare_listing(Ino directory) {
+  for (Cursor c = store_.scan(format::kind_prefix(directory, format::KeyKind::kEntry)); c.valid(); c.next()) {
+    const auto key = format::decode_tree_key(c.key());
+    const auto value = c.value();
+    const auto entry = value ? format::decode_entry(value->view()) : Result<format::Entry>(fail(value.error()));
+    if (!key || !entry) continue;
+    const auto other = store_.get(format::listing_key(directory, entry->cookie));
+    if (other && other->view() == format::encode_listing(*entry, key->name)) continue;
+    report("entry", "a name that no listing shows", affected_paths(store_, c.key()));
+  }
+  for (Cursor c = store_.scan(format::kind_prefix(directory, format::KeyKind::kListing)); c.valid(); c.next()) {
+    const auto key = format::decode_tree_key(c.key());
+    const auto value = c.value();
+    const auto listing = value ? format::decode_listing(value->view()) : Result<format::Listing>(fail(value.error()));
+    if (!key || !listing) continue;
+    const auto other = store_.get(format::entry_key(directory, listing->name));
+    const format::Entry entry{.ino = listing->ino, .type = listing->type, .cookie = key->number};
+    if (other && other->view() == format::encode_entry(entry)) continue;
+    report("listing", "a listing shows a name that is not there",
+           affected_paths(store_, format::entry_key(directory, listing->name)));
+  }
+}
+
+void TreeCheck::finish_links(const Group& group) {
+  const format::Attributes& a = group.attributes;
+  const bool many = !a.is_directory() && a.links > 1;
+  if (many != (a.parent == 0)) report("inode", "it says wrongly whether it has one name or several", group.ino);
+  if (group.back_links != (many ? a.links : 0)) {
+    report("inode", fmt::format("{} back links for {} names", group.back_links, a.links), group.ino);
+  }
+  if (a.name.empty() != (many || group.ino == kRootIno)) report("inode", "it does not know its name", group.ino);
+}
+
+void TreeCheck::count(const format::Attributes& a) {
+  if (a.links == 0) {
+    ++report_.orphans;
+    return;
+  }
+  ++report_.inodes;
+  if (a.is_directory()) {
+    ++report_.directories;
+  } else if (a.is_regular()) {
+    ++report_.files;
+    report_.content_bytes += a.size;
+  } else if (a.is_symlink()) {
+    ++report_.symlinks;
+  } else {
+    ++report_.others;
+  }
+}
+
+}  // namespace cairn::tree

@@ -1,0 +1,90 @@
+// The parts of pass 4: first every inode by itself, then what they say about each other.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "cairn/fsck.h"
+#include "cairn/result.h"
+#include "cairn/store.h"
+#include "format/tree_format.h"
+#include "tree/fsck_tree.h"
+
+namespace cairn::tree {
+
+// What has to be remembered of an inode while the others are read. 48 bytes.
+struct CheckedInode {
+  Ino ino = 0;
+  Ino parent = 0;
+  uint64_t place = 0;  // of parent and name, see place_hash(); files with one name
+  uint32_t links = 0;
+  uint32_t names = 0;  // entries that lead here
+  uint32_t subdirectories = 0;
+  uint32_t type = 0;  // S_IFMT bits
+  enum class Way : uint8_t { kUnknown, kWalking, kRoot, kNowhere };
+  Way way = Way::kUnknown;  // directories: where the parents lead
+};
+
+// Not thread-safe; for one run.
+class TreeCheck {
+ public:
+  TreeCheck(const Store& store, const std::function<void(FsckFinding)>& find) : store_(store), find_(find) {}
+  Result<TreeReport> run();
+
+ private:
+  // Everything under one inode number, while its keys go by. They come in the order A, D, E, L, P, X.
+  struct Group {
+    Ino ino = 0;
+    bool has_attributes = false;  // decoded
+    bool bad_attributes = false;  // there, but reported already
+    format::Attributes attributes;
+    uint64_t keys = 0;
+    uint64_t stored = 0;  // bytes of the chunks below sweep_from
+    uint64_t entries = 0, listings = 0, back_links = 0, xattrs = 0;
+    uint64_t entry_sum = 0, listing_sum = 0;  // of hashes: equal if both say the same
+    bool bad_value = false;                   // one could not be read: sums and counts say nothing
+  };
+
+  // tree_check.cc: every inode by itself
+  Result<void> read_inodes();
+  void read_list_key(const format::TreeKey& key);
+  void read_key(Group& group, const format::TreeKey& key, const Cursor& cursor);
+  void read_attributes(Group& group, const Cursor& cursor);
+  void read_chunk(Group& group, const format::TreeKey& key, const Cursor& cursor);
+  void read_name(Group& group, const format::TreeKey& key, const Cursor& cursor);
+  void finish(const Group& group);
+  void finish_file(const Group& group);
+  void finish_directory(const Group& group);
+  void compare_listing(Ino directory);
+  void finish_links(const Group& group);
+  void count(const format::Attributes& attributes);
+
+  // tree_check_names.cc: what they say about each other
+  Result<void> read_names();
+  void check_entry(CheckedInode& directory, ByteView name, const format::Entry& entry);
+  void check_links(const CheckedInode& inode);
+  void check_lists();
+  void check_ways();
+  void walk(CheckedInode& start);
+  CheckedInode* inode(Ino ino);
+
+  void report(std::string structure, std::string message, std::vector<std::string> affected);
+  void report(std::string structure, std::string message, Ino ino);
+  void report_unreadable(const char* what, ByteView key, const Error& error);
+
+  const Store& store_;
+  const std::function<void(FsckFinding)>& find_;
+  TreeReport report_;
+  std::vector<CheckedInode> inodes_;  // by ascending number
+  std::unordered_set<Ino> orphans_;   // that the list names
+  std::unordered_set<Ino> sweeps_;
+  std::unordered_set<Ino> unreadable_;  // inodes whose attributes are there, but damaged
+};
+
+// Of a name in a directory: two that differ have different hashes, but for accidents that matter to nobody.
+uint64_t place_hash(Ino parent, ByteView name);
+
+}  // namespace cairn::tree
