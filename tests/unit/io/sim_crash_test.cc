@@ -59,6 +59,13 @@ TEST_F(SimCrash, AKilledProcessLosesNothingButMakesNothingDurable) {
   EXPECT_EQ(picture(next.crash(kAllLost)), "");
 }
 
+TEST_F(SimCrash, AKilledProcessGivesBackWhatItHeldOpen) {
+  const auto file = create_durable("f", "content");
+  ok(dir_->unlink("f"));
+  EXPECT_EQ(env_.used(), kPageSize);
+  EXPECT_EQ(env_.kill().used(), 0U);
+}
+
 TEST_F(SimCrash, AWriteIsTornAtSectorsOnly) {
   const auto file = create_durable("f", Bytes(4 * kSectorSize, 'o'));
   ok(file->pwrite(100, Bytes(3 * kSectorSize, 'n')));
@@ -333,9 +340,30 @@ TEST_F(SimCrash, MovingBetweenDirectoriesIsDurableOnceEitherSideIs) {
   create("f", "1");  // neither synced
   ok(dir_->rename_into("f", *sub, "g"));
   ok(sub->sync());
-  const SimEnv after = env_.crash(random_crash(5, NameOrder::kAnything));
-  EXPECT_FALSE(after.exists("store/f"));
-  EXPECT_TRUE(after.exists("store/sub/g"));
+  for (const SimEnv& after : env_.crash_states(100, NameOrder::kAnything).envs) {
+    EXPECT_FALSE(after.exists("store/f"));
+    EXPECT_TRUE(after.exists("store/sub/g"));
+  }
+}
+
+TEST_F(SimCrash, AFileHasOneNameWhicheverOfItsRenamesLands) {
+  create_durable("a", "1");
+  ok(dir_->rename("a", "b"));
+  ok(dir_->rename("b", "c"));
+  EXPECT_EQ(pictures(env_.crash_states(100, NameOrder::kAnything)), (std::set<std::string>{"a=1", "b=1", "c=1"}));
+}
+
+TEST_F(SimCrash, WhatATruncateGaveAwayMayComeBackAsStaleBytes) {
+  create_durable("other", Bytes(4 * kSectorSize, 'S'));
+  const auto file = create_durable("f", Bytes(4 * kSectorSize, 'o'));
+  ok(file->truncate(0));
+  ok(file->pwrite(3 * kSectorSize, Bytes(kSectorSize, 'n')));
+  std::set<char> first;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    const Bytes after = env_.peek_crash(random_crash(seed)).content("store/f");
+    if (!after.empty()) first.insert(after[0]);
+  }
+  EXPECT_EQ(first, (std::set<char>{'o', '\0', 'S'}));
 }
 
 // Long random runs against an independent judge: for each sector the versions that it had since the last sync, for the

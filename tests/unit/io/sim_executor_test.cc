@@ -118,6 +118,25 @@ TEST(SimExecutor, JobsThatWaitForWhatTheForegroundDoesLater) {
   EXPECT_EQ(env.executor().waiting(), 0U);
 }
 
+TEST(SimExecutor, WhatGoesOnAndWhatBeginsHaveNoFixedOrder) {
+  std::set<std::string> orders;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    SimEnv env(seed);
+    Flag go;
+    std::string order;
+    env.executor().submit([&] {
+      go.wait(env.executor());
+      order += "on";
+    });
+    env.executor().run_until_idle();
+    env.executor().submit([&] { order += "new"; });
+    go.raise();
+    env.executor().run_until_idle();
+    orders.insert(order);
+  }
+  EXPECT_EQ(orders, (std::set<std::string>{"onnew", "newon"}));
+}
+
 TEST(SimExecutor, AJobThatSubmitsAndWaitsDoesNotDeadlock) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     SimEnv env(seed);
