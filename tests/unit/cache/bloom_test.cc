@@ -1,5 +1,7 @@
 #include "cache/bloom.h"
 
+#include <atomic>
+#include <memory>
 #include <random>
 #include <thread>
 #include <vector>
@@ -59,23 +61,31 @@ TEST(UnifiedFilter, CountsAKeyThatIsAddedAgainOnce) {
   EXPECT_EQ(filter.keys(), 1u);
 }
 
-TEST(UnifiedFilter, ManyThreadsAddToTheSameLinesWithoutLosingABit) {
-  UnifiedFilter filter(100, 1 << 20);  // few lines, so that words are shared
-  std::vector<std::thread> threads;
-  for (uint64_t seed = 1; seed <= 3; ++seed) {
-    threads.emplace_back([&filter, seed] {
-      std::mt19937_64 random(seed);
-      for (int i = 0; i < 2000; ++i) {
-        const uint64_t hash = random();
-        filter.add(hash);
-        ASSERT_TRUE(filter.may_contain(hash));
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (uint64_t seed = 1; seed <= 3; ++seed) {
+// Both threads add to one line at the same moment, again and again: no bit of the other's may be lost.
+TEST(UnifiedFilter, ThreadsThatAddToTheSameLineLoseNoBit) {
+  constexpr int kRounds = 100000;
+  constexpr int kKeys = 8;
+  std::vector<std::unique_ptr<UnifiedFilter>> filters;
+  for (int i = 0; i < kRounds; ++i) filters.push_back(std::make_unique<UnifiedFilter>(1, 64));
+  std::atomic<int> arrived{0};  // spun on: whoever sleeps at a barrier comes too late
+  const auto add = [&](uint64_t seed) {
     std::mt19937_64 random(seed);
-    for (int i = 0; i < 2000; ++i) ASSERT_TRUE(filter.may_contain(random()));
+    int round = 0;
+    for (const auto& filter : filters) {
+      arrived.fetch_add(1);
+      for (++round; arrived.load() < 2 * round;) std::this_thread::yield();
+      for (int i = 0; i < kKeys; ++i) filter->add(random());
+    }
+  };
+  std::thread first(add, 1);
+  std::thread second(add, 2);
+  first.join();
+  second.join();
+  for (const uint64_t seed : {1u, 2u}) {
+    std::mt19937_64 random(seed);
+    for (const auto& filter : filters) {
+      for (int i = 0; i < kKeys; ++i) ASSERT_TRUE(filter->may_contain(random()));
+    }
   }
 }
 

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "index/table_block.h"
+#include "index/table_index.h"
 #include "unit/index/index_testing.h"
 
 namespace cairn::index {
@@ -384,6 +386,45 @@ TEST(TableDamage, AnUnreadableBlockIsAnErrorAndNeverAbsence) {
   EXPECT_EQ(table->verify([](const std::string&) {}).error().code, ErrorCode::kIo);
   file->unreadable = false;
   EXPECT_TRUE(table->get(key_of(0), kMaxSeq).value().has_value()) << "an error must not be remembered as an answer";
+}
+
+// A table of two blocks that hold versions of one key, with right checksums all over, as only a hostile writer makes it.
+Bytes two_blocks_of_one_key(uint64_t last_of_first, uint64_t first_of_second) {
+  format::TableTrailer trailer = run_trailer();
+  Bytes out;
+  IndexBuilder index;
+  uint64_t offset = 0;
+  for (const uint64_t seq : {last_of_first, first_of_second}) {
+    BlockBuilder block;
+    block.add("key", make_entry(SeqNo(seq)).entry);
+    offset = out.size();
+    block.finish({trailer.salt, trailer.id, offset}, out);
+    index.add({offset == 0 ? "" : "key", offset != 0, offset, out.size() - offset});
+  }
+  trailer.filter_offset = out.size();
+  build_filter({Table::hash("key")}, {trailer.salt, trailer.id, out.size()}, out);
+  trailer.filter_length = out.size() - trailer.filter_offset;
+  trailer.index_offset = out.size();
+  index.finish({trailer.salt, trailer.id, out.size()}, out);
+  trailer.index_length = out.size() - trailer.index_offset;
+  trailer.entries = 2;
+  trailer.range = {SeqNo(std::min(last_of_first, first_of_second)), SeqNo(std::max(last_of_first, first_of_second))};
+  trailer.record_bytes = format::record_size(3, make_entry(SeqNo(last_of_first)).entry.stored_length) +
+                         format::record_size(3, make_entry(SeqNo(first_of_second)).entry.stored_length);
+  const auto disk = format::encode_table_trailer(trailer, out.size());
+  return out.append(reinterpret_cast<const char*>(&disk), sizeof disk);
+}
+
+TEST(TableDamage, VersionsOutOfOrderAcrossABlockBorderAreCorruption) {
+  for (const uint64_t second : {8u, 9u, 10u}) {
+    const auto table = must_open(two_blocks_of_one_key(9, second));
+    const auto it = table->iterate();
+    ASSERT_TRUE(it->seek({}));
+    const auto next = it->next();
+    ASSERT_EQ(next.has_value(), second < 9) << second;
+    EXPECT_EQ(it->valid(), second < 9);
+    EXPECT_EQ(findings(*table).empty(), second < 9);
+  }
 }
 
 TEST(TableDamage, VerifyNamesEachDamagedBlockAndGoesOn) {
