@@ -121,21 +121,25 @@ void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_fil
       });
 }
 
+Result<uint64_t> write(fuse_req_t req, fuse_ino_t ino, ByteView data, uint64_t offset, const fuse_file_info& fi) {
+  Frontend& frontend = frontend_of(req);
+  auto written = frontend.fs.write(ino, offset, data, /*append=*/false, kills_suidgid(frontend, fi));
+  if (!written) return written;
+  // O_SYNC is O_DSYNC and more. Flags set later by fcntl come with each write, too.
+  if ((fi.flags & (O_SYNC | O_DSYNC)) != 0) {
+    if (auto synced = frontend.fs.fsync(ino); !synced) return fail(std::move(synced).error());
+  }
+  return written;
+}
+
 void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t offset, fuse_file_info* fi) {
+  PageWrites& page_writes = frontend_of(req).page_writes;
+  const uint64_t from_page = fi->writepage != 0 ? 1 : 0;
+  page_writes.started += from_page;
   answer(
-      req,
-      [&]() -> Result<uint64_t> {
-        Frontend& frontend = frontend_of(req);
-        auto written = frontend.fs.write(ino, static_cast<uint64_t>(offset), ByteView(data, size), /*append=*/false,
-                                         kills_suidgid(frontend, *fi));
-        if (!written) return written;
-        // O_SYNC is O_DSYNC and more. Flags set later by fcntl come with each write, too.
-        if ((fi->flags & O_SYNC) != 0 || (fi->flags & O_DSYNC) != 0) {
-          if (auto synced = frontend.fs.fsync(ino); !synced) return fail(std::move(synced).error());
-        }
-        return written;
-      },
+      req, [&] { return write(req, ino, ByteView(data, size), static_cast<uint64_t>(offset), *fi); },
       [req](uint64_t written) noexcept { fuse_reply_write(req, written); });
+  page_writes.finished += from_page;
 }
 
 // In cache mode nothing waits for the disk; ENOSYS tells the kernel not to ask again, and callers see success. In cas mode

@@ -1,6 +1,8 @@
 // FUSE's requests, answered from a FileSystem.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 
 #include <fuse_lowlevel.h>
@@ -10,6 +12,12 @@
 #include "fusefs/error_log.h"
 
 namespace cairn::fusefs {
+
+// Writes that come from mapped pages rather than from a write(2) that waits for its answer.
+struct PageWrites {
+  std::atomic<uint64_t> started{0};
+  std::atomic<uint64_t> finished{0};
+};
 
 // What every handler needs; libfuse carries it as the session's user data.
 //
@@ -25,6 +33,7 @@ struct Frontend {
   ErrorLog errors;
   bool no_opendir = false;    // the kernel understands ENOSYS to opendir as "never ask"
   bool kill_suidgid = false;  // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
+  PageWrites page_writes;
 };
 
 inline Frontend& frontend_of(fuse_req_t req) { return *static_cast<Frontend*>(fuse_req_userdata(req)); }

@@ -108,7 +108,7 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
 
   int ended = 0;
   {
-    const Watcher watcher(session.get(), options);
+    const Watcher watcher(session.get(), frontend, options);
     ended = run_loop(session.get(), options.mount.max_threads);
     if (watcher.unanswered() != 0) ended = -watcher.unanswered();
     fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session

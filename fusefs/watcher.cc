@@ -25,6 +25,9 @@ namespace {
 constexpr int kReadAheadKib = 1024;
 // How often the loop's thread is told again to look at the session. It may be just about to sleep when told first.
 constexpr int kRepeatMs = 20;
+// Pages of mapped files: no write for this long means that there are no more; and how long to wait for that at most.
+constexpr int kQuietMs = 100;
+constexpr int kWriteBackMs = 10'000;
 
 sigset_t stop_signals() {
   sigset_t set;
@@ -48,8 +51,9 @@ void block_stop_signals() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
-Watcher::Watcher(fuse_session* session, const ServeOptions& options)
+Watcher::Watcher(fuse_session* session, const Frontend& frontend, const ServeOptions& options)
     : session_(session),
+      frontend_(frontend),
       options_(options),
       loop_thread_(pthread_self()),
       loop_ended_(eventfd(0, EFD_CLOEXEC)),
@@ -95,13 +99,26 @@ void Watcher::take_down() {
   auto unmounted = unmount(options_.mount_point, /*lazy=*/false);
   if (unmounted) return;  // the kernel ends the session
   options_.logger->warn("detaching mount_point=\"{}\" reason=\"{}\"", options_.mount_point, unmounted.error().message);
-  // Programs that still use it will get errors. What they wrote to mapped files we can still get.
+  write_back();
+  end_loop();  // programs that still use it get errors from here on
+}
+
+// Has the kernel send what was written to mapped files. For FUSE, syncfs() starts those writes and does not wait for them, so
+// they have ended when none has come for a while.
+void Watcher::write_back() {
   const int fd = ::open(options_.mount_point.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd >= 0) {
-    if (::syncfs(fd) != 0) options_.logger->error("write_back_failed errno={}", errno);
-    ::close(fd);
+  if (fd < 0) return options_.logger->error("write_back_failed errno={}", errno);
+  if (::syncfs(fd) != 0) options_.logger->error("write_back_failed errno={}", errno);
+  ::close(fd);
+  const PageWrites& writes = frontend_.page_writes;
+  uint64_t seen = UINT64_MAX;
+  for (int waited_ms = 0; waited_ms < kWriteBackMs; waited_ms += kQuietMs) {
+    const uint64_t finished = writes.finished;
+    if (finished == seen && writes.started == finished) return;
+    seen = finished;
+    pollfd ended = {loop_ended_, POLLIN, 0};
+    if (::poll(&ended, 1, kQuietMs) > 0) return;
   }
-  end_loop();
 }
 
 // The loop's thread sleeps in sem_wait(); a signal that does nothing makes it look whether the session has ended.

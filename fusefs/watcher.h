@@ -8,6 +8,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include "fusefs/frontend.h"
 #include "fusefs/session.h"
 
 namespace cairn::fusefs {
@@ -16,7 +17,7 @@ namespace cairn::fusefs {
 // blocked in every thread.
 class Watcher {
  public:
-  Watcher(fuse_session* session, const ServeOptions& options);
+  Watcher(fuse_session* session, const Frontend& frontend, const ServeOptions& options);
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
   // The loop must have returned, and the session be unmounted (which frees the thread if it waits for an answer).
@@ -29,9 +30,11 @@ class Watcher {
   bool announce();
   bool wait_for_signal();
   void take_down();
+  void write_back();
   void end_loop();
 
   fuse_session* const session_;
+  const Frontend& frontend_;
   const ServeOptions& options_;
   const pthread_t loop_thread_;
   const int loop_ended_;  // eventfd, written by the destructor

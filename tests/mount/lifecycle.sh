@@ -1,0 +1,100 @@
+#!/bin/bash
+# Mounts come and go: signals, plain umount, foreground, the mount(8) helper, a mount in use, the lock that is waited for.
+. "$(dirname "$0")/lib.sh"
+need python3
+
+ended_by_a_signal() {
+  local signal pid
+  for signal in TERM INT HUP; do
+    pid=$(daemon_pid)
+    echo "$signal" >"$mnt/$signal"
+    kill -s "$signal" "$pid"
+    wait_for_end "$pid"
+    ! is_mounted "$mnt" || fail "still mounted after SIG$signal"
+    mount_store
+    same "$(cat "$mnt/$signal")" "$signal" "written before SIG$signal"
+  done
+}
+
+# A mount in use goes away all the same, and what was written to mapped files is not lost.
+ended_while_in_use() {
+  local pid
+  pid=$(daemon_pid)
+  exec {ready}< <(exec python3 - "$mnt/mapped" <<'PY'
+import mmap, os, signal, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+os.ftruncate(fd, 1 << 20)
+memory = mmap.mmap(fd, 1 << 20)
+memory[70000:70006] = b"mapped"
+print("ready", flush=True)
+signal.pause()
+PY
+  )
+  children+=($!)
+  local holder=$!
+  read -r _ <&"$ready"
+  kill "$pid"
+  wait_for_end "$pid"
+  ! is_mounted "$mnt" || fail "still mounted"
+  kill -9 "$holder"
+  exec {ready}<&-
+  mount_store
+  same "$(dd if="$mnt/mapped" iflag=skip_bytes skip=70000 bs=6 count=1 status=none)" mapped "written through a mapping"
+}
+
+# umount(8) returns before the daemon has closed the store; the next mount waits instead of failing.
+mounted_again_at_once() {
+  local i
+  for i in {1..5}; do
+    head -c 20000000 /dev/urandom >"$mnt/large"
+    if is_root; then umount "$mnt"; else fusermount3 -u "$mnt"; fi
+    mount_store
+    same "$(stat -c %s "$mnt/large")" 20000000 "size, round $i"
+  done
+  pid=$(daemon_pid)
+  cairnfs umount "$mnt"
+  [ ! -e "/proc/$pid" ] || ! grep -q cairnfs "/proc/$pid/cmdline" || wait_for_end "$pid" # it holds nothing any more
+  fsck.cairnfs "$store" >/dev/null # needs the lock, and does not wait
+  mount_store
+}
+
+the_helper_of_mount() {
+  cairnfs umount "$mnt"
+  mount.cairnfs "$store" "$mnt" -f -o rw
+  ! is_mounted "$mnt" || fail "-f is fake"
+  mount.cairnfs "$store" "$mnt" -n -s -o rw,noauto,_netdev,x-systemd.automount,noexec
+  is_mounted "$mnt" || fail "mount.cairnfs"
+  printf '#!/bin/sh\n' >"$mnt/script" && chmod +x "$mnt/script"
+  fails_with "Permission denied" "$mnt/script"
+  cairnfs umount "$mnt"
+  mount.cairnfs -o ro "$store" "$mnt"
+  fails_with "Read-only file system" touch "$mnt/x"
+  cairnfs umount "$mnt"
+
+  mkfifo log
+  cairnfs mount -f "$store" "$mnt" 2>log &
+  children+=($!)
+  local daemon=$!
+  grep -m 1 -q "mounted store=" log || fail "no word of the foreground daemon"
+  is_mounted "$mnt" || fail "not mounted in the foreground"
+  same "$(daemon_pid)" "$daemon" "pid of the foreground daemon"
+  cat log >/dev/null &
+  children+=($!)
+  cairnfs umount "$mnt"
+  wait "$daemon" || fail "exit code of the foreground daemon: $?"
+  rm log
+  mount_store
+}
+
+one_after_another() {
+  ended_by_a_signal
+  ended_while_in_use
+  mounted_again_at_once
+  the_helper_of_mount
+}
+
+same "$(cairnfs --version | cut -d' ' -f1)" cairnfs "--version"
+for command in "cairnfs" "cairnfs mount" "cairnfs umount" "mkfs.cairnfs" "fsck.cairnfs" "mount.cairnfs"; do
+  $command --help | grep -q . || fail "$command --help"
+done
+in_both_modes one_after_another
