@@ -1,5 +1,6 @@
 // Decoding the fields of blocks. As format::Reader, but inline: an entry has nine varints, nearly all of one to three
-// bytes, and a block some 200 entries that are all decoded when it is read (in half the time that format::Reader takes).
+// bytes, and a block some 200 entries that are all decoded when it is read (in half the time that format::Reader
+// takes).
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,8 @@
 namespace cairn::index {
 
 // Entries in order (key ascending, then seq descending). Starts invalid: seek first. One thread at a time.
-// Errors: seek() and next() return them (a block that cannot be read or fails its checksum); the iterator is invalid then.
+// Errors: seek() and next() return them (a block that cannot be read or fails its checksum); the iterator is invalid
+// then.
 class Iterator {
  public:
   virtual ~Iterator() = default;
@@ -23,8 +24,8 @@ class Iterator {
   [[nodiscard]] virtual const format::IndexEntry& entry() const = 0;
 };
 
-// The union of `inputs`, in order. The same (key, seq) from several inputs comes once, from the first input that has it.
-// Owns the inputs.
+// The union of `inputs`, in order. The same (key, seq) from several inputs comes once, from the first input that has
+// it. Owns the inputs.
 std::unique_ptr<Iterator> merge_iterators(std::vector<std::unique_ptr<Iterator>> inputs);
 
 }  // namespace cairn::index

@@ -131,7 +131,7 @@ const char* broken_rule(const Manifest& manifest) {
   return nullptr;
 }
 
-// --- encoding ----------------------------------------------------------------------------------------------------------
+// --- encoding --------------------------------------------------------------------------------------------------------
 
 ManifestHeaderDisk encode_header(const Manifest& manifest, const std::array<unsigned char, 16>& uuid) {
   ManifestHeaderDisk disk{};
@@ -179,7 +179,7 @@ void encode_table(const ManifestTable& table, Bytes& out) {
   out.append(bytes_of(disk)).append(table.first_key).append(table.last_key).append(table.clip);
 }
 
-// --- decoding ----------------------------------------------------------------------------------------------------------
+// --- decoding --------------------------------------------------------------------------------------------------------
 
 tl::unexpected<Error> bad(const char* what) { return fail(ErrorCode::kCorrupt, fmt::format("manifest: {}", what)); }
 

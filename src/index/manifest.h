@@ -1,7 +1,8 @@
 // The manifest: which segment owns which sequence numbers, which tables make which run. FORMAT.md, "Manifest".
 //
-// One small file, `manifest`, replaced atomically (write `manifest.new`, sync, rename, sync directory). Everything in it can be
-// rebuilt from the segments, but nothing is guessed: without it the store refuses to open and names the fsck command.
+// One small file, `manifest`, replaced atomically (write `manifest.new`, sync, rename, sync directory). Everything in
+// it can be rebuilt from the segments, but nothing is guessed: without it the store refuses to open and names the fsck
+// command.
 #pragma once
 
 #include <array>
@@ -65,10 +66,11 @@ struct Manifest {
 inline constexpr char kManifestFile[] = "manifest";
 inline constexpr char kIndexDir[] = "index";  // table files: "%016x.tab"
 
-// Needs every rule stated above, ids that are not 0, below the next one and named once (CHECKed: a manifest that we would
-// not read again must not replace one that we would).
+// Needs every rule stated above, ids that are not 0, below the next one and named once (CHECKed: a manifest that we
+// would not read again must not replace one that we would).
 Bytes encode_manifest(const Manifest& manifest, const std::array<unsigned char, 16>& uuid);
-// Checks magic, version, uuid (kInvalid message "belongs to another store"), size, checksum, and every rule stated above.
+// Checks magic, version, uuid (kInvalid message "belongs to another store"), size, checksum, and every rule stated
+// above.
 Result<Manifest> decode_manifest(ByteView bytes, const std::array<unsigned char, 16>& uuid);
 
 // Reads `manifest` in `store`. kNotFound if missing.

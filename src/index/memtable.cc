@@ -14,8 +14,8 @@ namespace {
 constexpr int kMaxHeight = 12;              // 4^12 entries before lookups slow down
 constexpr size_t kArenaBlock = 256u << 10;  // bytes
 
-// One version of a key. `next` has `height` slots (the struct declares one, the arena gives room for the others); behind
-// them come the key's bytes and the small value. Only `next` changes after publication.
+// One version of a key. `next` has `height` slots (the struct declares one, the arena gives room for the others);
+// behind them come the key's bytes and the small value. Only `next` changes after publication.
 struct Node {
   format::IndexEntry entry;
   const char* key_data = nullptr;

@@ -42,14 +42,14 @@ struct MergeOutput {
 };
 
 // One step of a merge: reads `merged` from key `from` on and writes tables, until the end or until max_step_bytes are
-// written. Of each key only the newest version is kept: a snapshot that needs an older one holds the tables it came from.
-// All versions of a key end in one table, and no key is in two.
-// Errors: what reading, creating, writing or syncing said. Files created until then are left; nothing names them, so the
-// caller unlinks them now or at the next open.
+// written. Of each key only the newest version is kept: a snapshot that needs an older one holds the tables it came
+// from. All versions of a key end in one table, and no key is in two.
+// Errors: what reading, creating, writing or syncing said. Files created until then are left; nothing names them, so
+// the caller unlinks them now or at the next open.
 Result<MergeOutput> merge_step(Iterator& merged, ByteView from, const MergeOptions& options);
 
-// What is left of an input run after a step that will resume at `clip`: tables that lie before it are gone, the one that
-// straddles it is clipped. Without tables the run is used up.
+// What is left of an input run after a step that will resume at `clip`: tables that lie before it are gone, the one
+// that straddles it is clipped. Without tables the run is used up.
 ManifestRun clip_run(ManifestRun run, ByteView clip);
 
 // Runs first .. first + count - 1, counted from the newest.
@@ -60,8 +60,8 @@ struct MergePick {
   friend bool operator==(const MergePick&, const MergePick&) = default;
 };
 
-// Which runs to merge next, by their sizes in bytes, newest first. Size-tiered: at least kMergeWidth neighbours of which
-// none is larger than all the others together; the oldest such group, and as many as belong to it. With more than
+// Which runs to merge next, by their sizes in bytes, newest first. Size-tiered: at least kMergeWidth neighbours of
+// which none is larger than all the others together; the oldest such group, and as many as belong to it. With more than
 // max_runs and no such group: the kMergeWidth (or more, so that max_runs remain) neighbours that cost least.
 //
 // An entry is then written log4(n) times for n flushes: 6 to 7.6 times for 8,192 flushes of even and of very uneven

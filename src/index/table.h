@@ -25,7 +25,8 @@ class TableBuilder {
   void add(ByteView key, const format::IndexEntry& entry);
   [[nodiscard]] size_t size_estimate() const;  // bytes the finished table will have, about
   [[nodiscard]] uint64_t entries() const;
-  // The table's bytes, from `base` to the end of the trailer. Kind kRun: the range becomes that of the entries. Call once.
+  // The table's bytes, from `base` to the end of the trailer. Kind kRun: the range becomes that of the entries. Call
+  // once.
   Bytes finish();
 
  private:
@@ -56,7 +57,9 @@ class Table {
     std::shared_ptr<const void> pin;
   };
   Result<std::optional<Found>> get(ByteView key, SeqNo max_seq) const;
-  // False: `key_hash` (Table::hash) is certainly not a key of this table. Errors count as true: get() then reports them.
+  // False: `key_hash` (Table::hash) is certainly not a key of this table, and get() need not be asked (it does not look
+  // at the filter itself, so that a lookup hashes its key once for all tables). A filter that cannot be read counts as
+  // true: get() then finds the truth in the blocks, and verify() reports the filter.
   [[nodiscard]] bool may_contain(uint64_t key_hash) const;
   static uint64_t hash(ByteView key);
   // The table must outlive the iterator. The iterator of a long walk does not fill the cache (`fill_cache` = false).

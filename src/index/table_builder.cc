@@ -17,8 +17,8 @@ constexpr uint64_t kFilterShare = 2;
 
 // The log reserves max_entry_size() + kEntryOverhead for each entry before it accepts it, so a table must never take
 // more (a seal that does not fit has nowhere to go). Fields are within that bound by themselves, but the index repeats
-// a bound of up to 1024 bytes for each block. So the builder keeps account of what was reserved and what was used, and a
-// block is closed only once it has paid for itself: with keys of 1024 bytes that is after 20 to 60 KiB instead of 8.
+// a bound of up to 1024 bytes for each block. So the builder keeps account of what was reserved and what was used, and
+// a block is closed only once it has paid for itself: with keys of 1024 bytes that is after 20 to 60 KiB instead of 8.
 class TableBuilder::Impl {
  public:
   explicit Impl(const format::TableTrailer& trailer) : trailer_(trailer) {

@@ -200,7 +200,7 @@ TEST(ManifestDeathTest, WritingAnInvalidOneIsABug) {
   EXPECT_DEATH((void)encode_manifest(m, kUuid), "CHECK");
 }
 
-// --- the file ----------------------------------------------------------------------------------------------------------
+// --- the file --------------------------------------------------------------------------------------------------------
 
 Manifest numbered(uint64_t number) {
   Manifest m = example();

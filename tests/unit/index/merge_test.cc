@@ -48,8 +48,8 @@ class Merging {
     return Table::open(open_file, identity, cache).value();
   }
 
-  // All entries of the tables, after checks of what every merge promises: what the manifest says is true, tables verify,
-  // key ranges are disjoint, no table is too large, no key is twice.
+  // All entries of the tables, after checks of what every merge promises: what the manifest says is true, tables
+  // verify, key ranges are disjoint, no table is too large, no key is twice.
   Model content(const std::vector<ManifestTable>& tables) {
     Model all;
     Bytes last;
@@ -260,7 +260,7 @@ TEST(Merge, DamageInAnInputStopsIt) {
   EXPECT_EQ(merge_step(*table->iterate(false), {}, merging.options).error().code, ErrorCode::kCorrupt);
 }
 
-// --- clipping ----------------------------------------------------------------------------------------------------------
+// --- clipping --------------------------------------------------------------------------------------------------------
 
 TEST(ClipRun, LeavesWhatLiesBehindTheClip) {
   const ManifestRun run{
@@ -277,7 +277,7 @@ TEST(ClipRun, LeavesWhatLiesBehindTheClip) {
   EXPECT_TRUE(clip_run(run, "i").tables.empty());
 }
 
-// --- policy ------------------------------------------------------------------------------------------------------------
+// --- policy ----------------------------------------------------------------------------------------------------------
 
 std::optional<MergePick> pick(std::vector<uint64_t> sizes, size_t max_runs = kMaxRuns) {
   return pick_merge(sizes, max_runs);

@@ -230,8 +230,8 @@ testing::TestEntry widest_entry(uint64_t i, int small) {
   return made;
 }
 
-// Keys of 1024 bytes that share nothing with the key before, but for every n-th, which shares all but the last byte: if a
-// block begins there, the index needs the whole key.
+// Keys of 1024 bytes that share nothing with the key before, but for every n-th, which shares all but the last byte: if
+// a block begins there, the index needs the whole key.
 Model long_bound_model(uint64_t keys, uint64_t n) {
   Model model;
   uint64_t head = 1;
@@ -388,7 +388,8 @@ TEST(TableDamage, AnUnreadableBlockIsAnErrorAndNeverAbsence) {
   EXPECT_TRUE(table->get(key_of(0), kMaxSeq).value().has_value()) << "an error must not be remembered as an answer";
 }
 
-// A table of two blocks that hold versions of one key, with right checksums all over, as only a hostile writer makes it.
+// A table of two blocks that hold versions of one key, with right checksums all over, as only a hostile writer makes
+// it.
 Bytes two_blocks_of_one_key(uint64_t last_of_first, uint64_t first_of_second) {
   format::TableTrailer trailer = run_trailer();
   Bytes out;
