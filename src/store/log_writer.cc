@@ -180,14 +180,12 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
   const auto ticket = std::find_if(tickets_.begin(), tickets_.end(), [&](const Ticket& t) { return t.last == last; });
   CHECK(ticket != tickets_.end());
   ticket->done = true;
-  bool moved = false;
-  while (!tickets_.empty() && tickets_.front().done) {
+  size_t published = 0;
+  for (; !tickets_.empty() && tickets_.front().done; ++published) {
     visible_seq_.store(tickets_.front().last.value, std::memory_order_release);
     tickets_.pop_front();
-    moved = true;
   }
-  if (moved && !tickets_.empty()) changed_.notify_all();
-  if (moved && gate_shut_) changed_.notify_all();
+  if (published > 1) changed_.notify_all();  // others wait for their turn, and it has come
   if (visible_seq_.load() < last.value) {
     wait([&] { return visible_seq_.load() >= last.value; });
   }
