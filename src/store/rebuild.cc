@@ -111,9 +111,9 @@ Result<bool> use_footer(Rebuild& r, Source& s) {
     const Source* next = successor(r, s);
     if (!next || next->header.previous_mark_checksum != t.last_mark_checksum) return false;
   }
-  bool good = true;
-  TRY((*footer)->verify([&](const std::string&) { good = false; }));
-  if (!good) return false;
+  auto verified = (*footer)->verify([](const std::string&) {});
+  if (!verified && verified.error().code != ErrorCode::kCorrupt) return fail(verified.error());
+  if (!verified) return false;
   TRY_ASSIGN(auto file, r.files->directory->open(s.name, {}));
   TRY_ASSIGN(const auto stat, file->stat());
   set_meta(s, t, stat.size);

@@ -61,21 +61,23 @@ class RunIterator final : public index::Iterator {
   std::unique_ptr<index::Iterator> current_;
 };
 
-Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, SeqNo max_seq) {
+Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, uint64_t hash, SeqNo max_seq) {
   const auto it = std::lower_bound(run.tables.begin(), run.tables.end(), key,
                                    [](const RunTable& t, ByteView k) { return t.meta.last_key < k; });
   if (it == run.tables.end() || key < ByteView(it->meta.first_key) || key < ByteView(it->meta.clip)) return std::nullopt;
+  if (!it->table->may_contain(hash)) return std::nullopt;
   TRY_ASSIGN(auto found, it->table->get(key, max_seq));
   if (!found) return std::nullopt;
   return FoundEntry{found->entry, found->pin, nullptr};
 }
 
-Result<std::optional<FoundEntry>> find_in_level(const LogLevel& level, ByteView key, SeqNo max_seq) {
+Result<std::optional<FoundEntry>> find_in_level(const LogLevel& level, ByteView key, uint64_t hash, SeqNo max_seq) {
   if (level.memtable) {
     auto entry = level.memtable->get(key, max_seq);
     if (!entry) return std::nullopt;
     return FoundEntry{*entry, level.memtable, level.slab};
   }
+  if (!level.footer->may_contain(hash)) return std::nullopt;
   TRY_ASSIGN(auto found, level.footer->get(key, max_seq));
   if (!found) return std::nullopt;
   return FoundEntry{found->entry, found->pin, nullptr};
@@ -92,13 +94,14 @@ std::unique_ptr<index::Iterator> LogLevel::iterate(bool fill_cache) const {
 }
 
 Result<std::optional<FoundEntry>> Version::find(ByteView key, SeqNo max_seq, const SegmentId* below) const {
+  const uint64_t hash = index::Table::hash(key);
   for (const LogLevel& level : log) {
     if (below && level.segment->id() >= *below) continue;
-    TRY_ASSIGN(auto found, find_in_level(level, key, max_seq));
+    TRY_ASSIGN(auto found, find_in_level(level, key, hash, max_seq));
     if (found) return found;
   }
   for (const auto& run : runs) {
-    TRY_ASSIGN(auto found, find_in_run(*run, key, max_seq));
+    TRY_ASSIGN(auto found, find_in_run(*run, key, hash, max_seq));
     if (found) return found;
   }
   return std::nullopt;
