@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -20,8 +21,8 @@
 namespace cairn::fusefs {
 namespace {
 
-// Whether this open, create or write has to take setuid and setgid away.
-bool kills_suidgid(const Frontend& frontend, const fuse_file_info& fi) {
+// Whether this open or write has to take setuid and setgid away.
+bool asks_to_kill(const Frontend& frontend, const fuse_file_info& fi) {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
   return frontend.kill_suidgid && fi.kill_suidgid != 0;
 #else
@@ -29,6 +30,20 @@ bool kills_suidgid(const Frontend& frontend, const fuse_file_info& fi) {
   static_cast<void>(fi);
   return false;
 #endif
+}
+
+// Does `change`, which takes setuid and setgid away if `kill`, and has the kernel forget a mode that is no longer true: of its
+// own accord it forgets only size and times after an open or a write, and would honour the bits for a day.
+// The notification is about attributes only. It takes no page and no inode's lock, so it may be sent while a request waits.
+template <class Change>
+auto change_killing(Frontend& frontend, fuse_ino_t ino, bool kill, Change&& change) -> decltype(change()) {
+  if (!kill) return change();
+  const auto before = frontend.fs.getattr(ino);
+  auto changed = change();
+  if (changed && before && (before->mode & (S_ISUID | S_ISGID)) != 0) {
+    fuse_lowlevel_notify_inval_inode(frontend.session, ino, -1, 0);
+  }
+  return changed;
 }
 
 void set_handle(fuse_file_info* fi) {
@@ -43,9 +58,8 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
         Frontend& frontend = frontend_of(req);
         const bool truncate = (fi->flags & O_TRUNC) != 0;
         // Without KILLPRIV_V2 the kernel leaves exactly this case to us, and does not say who has CAP_FSETID.
-        const bool kill =
-            frontend.kill_suidgid ? kills_suidgid(frontend, *fi) : truncate && fuse_req_ctx(req)->uid != 0;
-        return frontend.fs.open(ino, truncate, kill);
+        const bool kill = frontend.kill_suidgid ? asks_to_kill(frontend, *fi) : truncate && fuse_req_ctx(req)->uid != 0;
+        return change_killing(frontend, ino, kill, [&] { return frontend.fs.open(ino, truncate, kill); });
       },
       [req, ino, fi](const Attr&) noexcept {
         Frontend& frontend = frontend_of(req);
@@ -123,7 +137,9 @@ void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_fil
 
 Result<uint64_t> write(fuse_req_t req, fuse_ino_t ino, ByteView data, uint64_t offset, const fuse_file_info& fi) {
   Frontend& frontend = frontend_of(req);
-  auto written = frontend.fs.write(ino, offset, data, /*append=*/false, kills_suidgid(frontend, fi));
+  const bool kill = asks_to_kill(frontend, fi);
+  auto written =
+      change_killing(frontend, ino, kill, [&] { return frontend.fs.write(ino, offset, data, /*append=*/false, kill); });
   if (!written) return written;
   // O_SYNC is O_DSYNC and more. Flags set later by fcntl come with each write, too.
   if ((fi.flags & (O_SYNC | O_DSYNC)) != 0) {

@@ -31,8 +31,9 @@ struct Frontend {
   FileSystem& fs;
   const Mode mode;
   ErrorLog errors;
-  bool no_opendir = false;    // the kernel understands ENOSYS to opendir as "never ask"
-  bool kill_suidgid = false;  // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
+  bool no_opendir = false;          // the kernel understands ENOSYS to opendir as "never ask"
+  bool kill_suidgid = false;        // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
+  fuse_session* session = nullptr;  // set before the first request
   PageWrites page_writes;
 };
 

@@ -103,6 +103,7 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   Frontend frontend(fs, mode, options.logger);
   const SessionPtr session = make_session(&frontend, options);
   if (!session) return cannot_mount();
+  frontend.session = session.get();
   if (fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) return cannot_mount();
   library_log().set_logger(options.logger);
 
