@@ -6,6 +6,19 @@
 #include "base/try.h"
 
 namespace cairn::store {
+namespace {
+
+uint64_t blocks(uint64_t bytes) { return (bytes + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize; }
+
+uint64_t allocated_bytes(const Version& version) {
+  uint64_t sum = 0;
+  for (const auto& segment : version.segments->all()) sum += blocks(segment->meta().file_size);
+  for (const auto& run : version.runs)
+    for (const RunTable& table : run->tables) sum += blocks(table.meta.file_size);
+  return sum;
+}
+
+}  // namespace
 
 Catalog::Catalog(std::shared_ptr<io::Directory> store, std::array<unsigned char, 16> uuid, index::Manifest manifest,
                  std::shared_ptr<const Version> version)
@@ -14,7 +27,9 @@ Catalog::Catalog(std::shared_ptr<io::Directory> store, std::array<unsigned char,
       next_segment_(manifest.next_segment.value),
       next_table_(manifest.next_table.value),
       manifest_(std::move(manifest)),
-      version_(std::move(version)) {}
+      version_(std::move(version)) {
+  allocated_ = allocated_bytes(*version_);
+}
 
 std::shared_ptr<const Version> Catalog::current() const {
   MutexLock lock(mu_);
@@ -29,6 +44,7 @@ std::pair<std::shared_ptr<const Version>, SeqNo> Catalog::current_at(const std::
 void Catalog::replace(const std::function<void(Version&)>& change) {
   auto next = std::make_shared<Version>(*version_);
   change(*next);
+  allocated_ = allocated_bytes(*next);
   version_ = std::move(next);
 }
 

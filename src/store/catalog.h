@@ -27,6 +27,9 @@ class Catalog {
   // The version and a sequence number that fit together: everything merged away in it is older. `visible` is read inside.
   std::pair<std::shared_ptr<const Version>, SeqNo> current_at(const std::function<SeqNo()>& visible) const EXCLUDES(mu_);
 
+  // Allocated bytes of all sealed segments and tables of the current version. Cheap.
+  [[nodiscard]] uint64_t allocated() const { return allocated_.load(); }
+
   SegmentId new_segment_id() { return SegmentId(next_segment_.fetch_add(1)); }
   TableId new_table_id() { return TableId(next_table_.fetch_add(1)); }
 
@@ -55,6 +58,7 @@ class Catalog {
   const std::array<unsigned char, 16> uuid_;
   std::atomic<uint64_t> next_segment_;
   std::atomic<uint64_t> next_table_;
+  std::atomic<uint64_t> allocated_ = 0;
   mutable Mutex manifest_mu_;  // held while the manifest is written
   index::Manifest manifest_ GUARDED_BY(manifest_mu_);
   mutable Mutex mu_;

@@ -16,6 +16,7 @@ namespace {
 constexpr uint64_t kWriteBehindBytes = 4ull << 20;  // unwritten bytes of the open segment before they are written behind
 constexpr size_t kMaxSealing = 2;                   // segments waiting for their seal before writers wait
 constexpr size_t kIdleSlabs = 1;
+constexpr uint64_t kReserveSegments = 4;            // kept back for erases, maps and compaction
 
 Error read_only_error(const Error& cause) {
   return {ErrorCode::kReadOnly, cause.os_errno, "store is read-only after an error: " + cause.message};
@@ -77,7 +78,8 @@ Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind) {
       return !gate_shut_ || failure_;
     });
     TRY(check_running());
-    if (kind == Store::OperationKind::kGrow && config_.may_grow && !config_.may_grow(0))
+    // What frees space may use the reserve: deleting works on a full store.
+    if (kind == Store::OperationKind::kGrow && config_.has_room && !config_.has_room(kReserveSegments * config_.superblock.segment_size))
       return fail(ErrorCode::kNoSpace, "the store's limit is reached");
     if (fits(room)) break;
     TRY(roll(room, false));
@@ -322,7 +324,7 @@ void LogWriter::prepare_job() {
   header.salt = config_.env->random();
   header.superblock = config_.superblock;
   Result<log::PreparedFile> file = fail(ErrorCode::kNoSpace, "the store's limit leaves no room for another segment");
-  if (!config_.may_grow || config_.may_grow(config_.superblock.segment_size))
+  if (!config_.has_room || config_.has_room(config_.superblock.segment_size))
     file = log::prepare_segment_file(*config_.files->directory, header, !durable_mode_);
   MutexLock lock(mu_);
   preparing_ = false;

@@ -51,7 +51,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     uint64_t commit_interval_ms = 0;  // 0: no timer
     std::shared_ptr<Logger> logger;
     std::function<void()> on_sealed;  // called without locks after each seal
-    std::function<bool(uint64_t bytes)> may_grow;  // cache mode: is there room for so many more bytes on disk?
+    std::function<bool(uint64_t bytes)> has_room;  // cache mode: may the store take so many more bytes on disk?
   };
   struct Start {
     SeqNo next_seq{1};

@@ -231,13 +231,14 @@ Result<void> Maintenance::retire_extents() {
 
 Result<void> Maintenance::unlink_tables() {
   for (auto it = doomed_tables_.begin(); it != doomed_tables_.end();) {
-    if (!it->first.expired()) {
+    if (!it->readers.expired()) {
       ++it;
       continue;
     }
-    const auto name = index::table_file_name(it->second);
+    const auto name = index::table_file_name(it->id);
     config_.files->files->forget(name);
     TRY(config_.index_directory->unlink(name));
+    unreclaimed_bytes_ -= it->bytes;
     it = doomed_tables_.erase(it);
   }
   return {};
@@ -263,12 +264,13 @@ Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& s
       }));
   std::weak_ptr<Maintenance> self = weak_from_this();
   for (const auto& s : sources) {
-    s->retire([self](SegmentId id) {
+    unreclaimed_bytes_ += s->meta().file_size;
+    s->retire([self, bytes = s->meta().file_size](SegmentId id) {
       auto maintenance = self.lock();
       if (!maintenance) return;  // the next open unlinks it: the manifest calls it retired
       {
         MutexLock lock(maintenance->mu_);
-        maintenance->released_.push_back(id);
+        maintenance->released_.emplace_back(id, bytes);
       }
       maintenance->kick();
     });
@@ -277,27 +279,28 @@ Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& s
 }
 
 Result<bool> Maintenance::unlink_step() {
-  std::vector<SegmentId> gone;
+  std::vector<std::pair<SegmentId, uint64_t>> gone;
   {
     MutexLock lock(mu_);
     gone.swap(released_);
   }
   TRY(unlink_tables());
   if (gone.empty()) return false;
-  for (SegmentId id : gone) {
+  for (const auto& [id, bytes] : gone) {
     const auto name = format::segment_file_name(id);
     config_.files->files->forget(name);
     if (auto unlinked = config_.files->directory->unlink(name); !unlinked && unlinked.error().code != ErrorCode::kNotFound)
       return fail(unlinked.error());
+    unreclaimed_bytes_ -= bytes;
   }
   TRY(config_.files->directory->sync());
   // Only now nothing can bring them back.
   TRY(catalog_->apply(
       [&](index::Manifest& m) {
-        std::erase_if(m.retired, [&](SegmentId id) { return std::find(gone.begin(), gone.end(), id) != gone.end(); });
+        std::erase_if(m.retired, [&](SegmentId id) { return std::any_of(gone.begin(), gone.end(), [&](const auto& g) { return g.first == id; }); });
       },
       [](Version&) {}));
-  for (SegmentId id : gone) {
+  for (const auto& [id, bytes] : gone) {
     liveness_.forget(id);
     forgotten_.push_back(id);
   }

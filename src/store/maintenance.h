@@ -49,6 +49,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<void> finish() EXCLUDES(mu_);
 
   [[nodiscard]] uint64_t live_bytes() const { return liveness_.live_bytes(*catalog_->current()->segments); }
+  // Bytes of files that were replaced and are still there, because somebody reads them.
+  [[nodiscard]] uint64_t unreclaimed_bytes() const { return unreclaimed_bytes_; }
   [[nodiscard]] uint64_t merges() const { return merges_; }
   [[nodiscard]] uint64_t compactions() const { return compactions_; }
 
@@ -100,7 +102,12 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   std::vector<SegmentId> changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
   Ordinals ordinals_;
   std::vector<SegmentId> dead_extents_;
-  std::vector<std::pair<std::weak_ptr<const index::Table>, TableId>> doomed_tables_;  // merged away, perhaps still read
+  struct DoomedTable {
+    std::weak_ptr<const index::Table> readers;
+    TableId id;
+    uint64_t bytes;
+  };
+  std::vector<DoomedTable> doomed_tables_;  // merged away, perhaps still read
   std::vector<SegmentId> forgotten_;       // gone for good: their bitmaps are erased with the next map
   std::vector<SegmentId> uncompactable_;   // damaged: left as they are
 
@@ -109,7 +116,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   bool running_ GUARDED_BY(mu_) = false;
   bool queued_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
-  std::vector<SegmentId> released_ GUARDED_BY(mu_);  // retired, and no reader left
+  std::vector<std::pair<SegmentId, uint64_t>> released_ GUARDED_BY(mu_);  // retired, and no reader left; bytes
+  std::atomic<uint64_t> unreclaimed_bytes_ = 0;
   std::atomic<uint64_t> merges_ = 0;
   std::atomic<uint64_t> compactions_ = 0;
 };

@@ -167,7 +167,10 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
       }));
   inputs = std::move(left);
   // Readers of older versions open them by name, so the files go when the last table object does.
-  for (const RunTable& t : gone) doomed_tables_.emplace_back(t.table, t.meta.id);
+  for (const RunTable& t : gone) {
+    doomed_tables_.push_back({t.table, t.meta.id, t.meta.file_size});
+    unreclaimed_bytes_ += t.meta.file_size;
+  }
   return {};
 }
 

@@ -15,6 +15,9 @@
 namespace cairn {
 namespace {
 
+// The open one, the prepared one, and what waits for its seal, at most.
+constexpr uint64_t kUnsealedSegments = 4;
+
 // Files that hold nothing go; files that nobody can read are set aside, never deleted.
 Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {
   if (recovered.leftovers.empty() && recovered.unreadable.empty()) return {};
@@ -55,6 +58,8 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
   config.on_sealed = [maintenance] {
     if (auto m = maintenance->lock()) m->kick();
   };
+  if (impl.superblock.limit != 0)
+    config.has_room = [&impl](uint64_t bytes) { return impl.allocated() + bytes <= impl.superblock.limit; };
   impl.log = std::make_shared<store::LogWriter>(config, impl.catalog.get(), recovered.start);
   store::Maintenance::Config maintenance_config{impl.env, impl.index_directory, impl.files, impl.superblock, impl.logger};
   impl.maintenance =
@@ -104,6 +109,13 @@ Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path
     impl->maintenance->kick();
   }
   return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+// Bytes on disk, counted high: files that are replaced but still read, and whole segments for those that are not sealed.
+uint64_t Store::Impl::allocated() const {
+  uint64_t sum = catalog->allocated();
+  if (maintenance) sum += maintenance->unreclaimed_bytes() + kUnsealedSegments * superblock.segment_size;
+  return sum;
 }
 
 Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -218,11 +230,8 @@ StoreStats Store::stats() const {
   out.segment_size = sb.segment_size;
   out.chunk_size = sb.chunk_size;
   const auto version = impl_->catalog->current();
-  for (const auto& segment : version->segments->all()) out.allocated_bytes += (segment->meta().file_size + 4095) / 4096 * 4096;
-  for (const auto& run : version->runs) {
-    out.tables += run->tables.size();
-    for (const auto& table : run->tables) out.allocated_bytes += (table.meta.file_size + 4095) / 4096 * 4096;
-  }
+  out.allocated_bytes = impl_->allocated();
+  for (const auto& run : version->runs) out.tables += run->tables.size();
   out.segments = version->segments->all().size();
   out.runs = version->runs.size();
   out.unmerged_footers = version->log.size();
@@ -235,7 +244,6 @@ StoreStats Store::stats() const {
     out.read_only = true;
     return out;
   }
-  out.allocated_bytes += 2 * sb.segment_size;  // the open segment and the prepared one
   out.live_bytes = impl_->maintenance->live_bytes();
   out.merges = impl_->maintenance->merges();
   out.compactions = impl_->maintenance->compactions();

@@ -40,6 +40,7 @@ class Store::Impl {
   // Compresses and hashes; values of more than a quarter of a segment become extents first (their pointer is what is returned).
   Result<std::vector<store::PreparedChange>> prepare(const WriteBatch& batch);
   Result<void> write_extent(const WriteBatch::Change& change, store::PreparedChange& out);
+  [[nodiscard]] uint64_t allocated() const;  // bytes
   [[nodiscard]] uint64_t largest_record_value() const { return superblock.segment_size / 8; }
 };
 
