@@ -84,6 +84,9 @@ const char* broken_rule(const Attributes& a) {
   } else if (a.chunk_bits != 0 || a.stored != 0 || a.sweep_from != kNoSweep) {
     return "content of what is no regular file";
   }
+  const uint32_t type = a.mode & S_IFMT;
+  if (a.rdev != 0 && type != S_IFCHR && type != S_IFBLK) return "device number of what is no device";
+  if (a.size != 0 && !a.is_regular() && !a.is_directory() && !a.is_symlink()) return "size of what has none";
   if (a.is_symlink() ? a.target.empty() || a.target.size() > kMaxSymlinkSize || a.size != a.target.size()
                      : !a.target.empty()) {
     return "wrong length of a symlink's target";

@@ -43,7 +43,7 @@ void TreeCheck::report(std::string structure, std::string message, std::vector<s
   find_(std::move(finding));
 }
 
-void TreeCheck::report(std::string structure, std::string message, Ino ino) {
+void TreeCheck::report_inode(std::string structure, std::string message, Ino ino) {
   report(std::move(structure), fmt::format("inode {}: {}", ino, message), paths_of(store_, ino));
 }
 
@@ -96,7 +96,8 @@ void TreeCheck::read_key(Group& group, const format::TreeKey& key, const Cursor&
       ++group.xattrs;
       const auto size = cursor.value_size();
       if (!size) return report_unreadable("extended attribute", cursor.key(), size.error());
-      if (*size > kMaxXattrSize) report("extended attribute", fmt::format("{} bytes are too many", *size), group.ino);
+      if (*size > kMaxXattrSize)
+        report_inode("extended attribute", fmt::format("{} bytes are too many", *size), group.ino);
       return;
     }
     case format::KeyKind::kOrphan:
@@ -124,14 +125,14 @@ void TreeCheck::read_chunk(Group& group, const format::TreeKey& key, const Curso
   }
   const format::Attributes& a = group.attributes;
   if (!group.has_attributes || a.links == 0) return;
-  if (!a.is_regular()) return report("chunk", "content of what is no regular file", group.ino);
+  if (!a.is_regular()) return report_inode("chunk", "content of what is no regular file", group.ino);
   if (key.number >= a.sweep_from) return;  // to be erased
   group.stored += *size;
   const uint64_t start = key.number << a.chunk_bits;
   if (start >= a.size || start >> a.chunk_bits != key.number) {
-    report("chunk", fmt::format("chunk {} lies behind the end ({} bytes)", key.number, a.size), group.ino);
+    report_inode("chunk", fmt::format("chunk {} lies behind the end ({} bytes)", key.number, a.size), group.ino);
   } else if (*size > a.chunk_size() || *size > a.size - start) {
-    report("chunk", fmt::format("chunk {} has {} bytes, more than belong there", key.number, *size), group.ino);
+    report_inode("chunk", fmt::format("chunk {} has {} bytes, more than belong there", key.number, *size), group.ino);
   }
 }
 
@@ -159,7 +160,7 @@ void TreeCheck::read_name(Group& group, const format::TreeKey& key, const Cursor
 void TreeCheck::finish(const Group& group) {
   if (group.ino == 0 || group.bad_attributes) return;
   if (!group.has_attributes) {
-    return report("inode", fmt::format("{} keys, but no attributes", group.keys), group.ino);
+    return report_inode("inode", fmt::format("{} keys, but no attributes", group.keys), group.ino);
   }
   const format::Attributes& a = group.attributes;
   inodes_.push_back({.ino = group.ino,
@@ -170,12 +171,12 @@ void TreeCheck::finish(const Group& group) {
   count(a);
   if (a.links == 0) return;  // whatever it has will be erased
   if (!a.is_directory() && group.entries + group.listings != 0) {
-    report("inode", "entries in what is no directory", group.ino);
+    report_inode("inode", "entries in what is no directory", group.ino);
   }
   if (a.is_regular()) finish_file(group);
   if (a.is_directory()) finish_directory(group);
   if (a.xattrs != group.xattrs) {
-    report("inode", fmt::format("{} extended attributes, not {}", group.xattrs, a.xattrs), group.ino);
+    report_inode("inode", fmt::format("{} extended attributes, not {}", group.xattrs, a.xattrs), group.ino);
   }
   finish_links(group);
 }
@@ -183,19 +184,19 @@ void TreeCheck::finish(const Group& group) {
 void TreeCheck::finish_file(const Group& group) {
   const format::Attributes& a = group.attributes;
   if (!group.bad_value && group.stored != a.stored) {
-    report("inode", fmt::format("its chunks have {} bytes together, not {}", group.stored, a.stored), group.ino);
+    report_inode("inode", fmt::format("its chunks have {} bytes together, not {}", group.stored, a.stored), group.ino);
   }
   const bool listed = sweeps_.erase(group.ino) != 0;
   if (listed != (a.sweep_from != format::kNoSweep)) {
-    report("inode", listed ? "listed for a sweep that it does not need" : "not listed for its sweep", group.ino);
+    report_inode("inode", listed ? "listed for a sweep that it does not need" : "not listed for its sweep", group.ino);
   }
 }
 
 void TreeCheck::finish_directory(const Group& group) {
   if (group.bad_value) return;
   if (group.entries != group.attributes.size) {
-    report("inode", fmt::format("a directory with {} entries, not {}", group.entries, group.attributes.size),
-           group.ino);
+    report_inode("inode", fmt::format("a directory with {} entries, not {}", group.entries, group.attributes.size),
+                 group.ino);
   }
   if (group.entries != group.listings || group.entry_sum != group.listing_sum) compare_listing(group.ino);
 }
@@ -227,11 +228,11 @@ void TreeCheck::compare_listing(Ino directory) {
 void TreeCheck::finish_links(const Group& group) {
   const format::Attributes& a = group.attributes;
   const bool many = !a.is_directory() && a.links > 1;
-  if (many != (a.parent == 0)) report("inode", "it says wrongly whether it has one name or several", group.ino);
+  if (many != (a.parent == 0)) report_inode("inode", "it says wrongly whether it has one name or several", group.ino);
   if (group.back_links != (many ? a.links : 0)) {
-    report("inode", fmt::format("{} back links for {} names", group.back_links, a.links), group.ino);
+    report_inode("inode", fmt::format("{} back links for {} names", group.back_links, a.links), group.ino);
   }
-  if (a.name.empty() != (many || group.ino == kRootIno)) report("inode", "it does not know its name", group.ino);
+  if (a.name.empty() != (many || group.ino == kRootIno)) report_inode("inode", "it does not know its name", group.ino);
 }
 
 void TreeCheck::count(const format::Attributes& a) {

@@ -72,7 +72,7 @@ class TreeCheck {
   CheckedInode* inode(Ino ino);
 
   void report(std::string structure, std::string message, std::vector<std::string> affected);
-  void report(std::string structure, std::string message, Ino ino);
+  void report_inode(std::string structure, std::string message, Ino ino);
   void report_unreadable(const char* what, ByteView key, const Error& error);
 
   const Store& store_;

@@ -57,25 +57,26 @@ void TreeCheck::check_entry(CheckedInode& directory, ByteView name, const format
 
 void TreeCheck::check_links(const CheckedInode& i) {
   if (i.links == 0) {
-    if (i.names != 0) report("inode", "a name leads to an inode that counts as removed", i.ino);
+    if (i.names != 0) report_inode("inode", "a name leads to an inode that counts as removed", i.ino);
     return;
   }
   if (i.type != S_IFDIR) {
-    if (i.names != i.links) report("inode", fmt::format("{} links, but {} names", i.links, i.names), i.ino);
+    if (i.names != i.links) report_inode("inode", fmt::format("{} links, but {} names", i.links, i.names), i.ino);
     return;
   }
   const uint32_t expected = i.ino == kRootIno ? 0 : 1;
-  if (i.names != expected) report("inode", fmt::format("a directory with {} names", i.names), i.ino);
+  if (i.names != expected) report_inode("inode", fmt::format("a directory with {} names", i.names), i.ino);
   if (i.links != 2 + i.subdirectories) {
-    report("inode", fmt::format("a directory with {} links and {} subdirectories", i.links, i.subdirectories), i.ino);
+    report_inode("inode", fmt::format("a directory with {} links and {} subdirectories", i.links, i.subdirectories),
+                 i.ino);
   }
 }
 
 void TreeCheck::check_lists() {
   for (const CheckedInode& i : inodes_) {
     const bool listed = orphans_.erase(i.ino) != 0;
-    if (listed && i.links != 0) report("inode", "listed as an orphan, but it has names", i.ino);
-    if (!listed && i.links == 0) report("inode", "without a name, and not listed as an orphan", i.ino);
+    if (listed && i.links != 0) report_inode("inode", "listed as an orphan, but it has names", i.ino);
+    if (!listed && i.links == 0) report_inode("inode", "without a name, and not listed as an orphan", i.ino);
     if (i.links == 0) sweeps_.erase(i.ino);
   }
   for (const Ino ino : unreadable_) {
@@ -107,7 +108,7 @@ void TreeCheck::walk(CheckedInode& start) {
   for (CheckedInode* i = &start;; i = inode(i->parent)) {
     if (i == nullptr) break;
     if (i->way == Way::kWalking) {
-      report("inode", "directories form a circle, cut off from the root", i->ino);
+      report_inode("inode", "directories form a circle, cut off from the root", i->ino);
       break;
     }
     if (i->way != Way::kUnknown) {
