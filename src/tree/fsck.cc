@@ -1,0 +1,83 @@
+// fsck: the passes, one after the other.
+#include "cairn/fsck.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/try.h"
+#include "cairn/store.h"
+#include "io/env.h"
+#include "store/check_store.h"
+#include "store/layout.h"
+#include "tree/fsck_tree.h"
+
+namespace cairn {
+namespace {
+
+void fill_tree_counts(FsckReport& report, const tree::TreeReport& t) {
+  report.inodes = t.inodes;
+  report.directories = t.directories;
+  report.files = t.files;
+  report.symlinks = t.symlinks;
+  report.others = t.others;
+  report.orphans = t.orphans;
+  report.content_bytes = t.content_bytes;
+}
+
+// Pass 4, and the paths of what passes 1 to 3 found damaged.
+Result<void> check_names(io::Env& env, const std::string& path, const FsckOptions& options, store::StoreCheck& check) {
+  Options open;
+  open.read_only = true;
+  open.owner = "fsck.cairnfs";
+  auto store = Store::open(env, path, open);
+  if (!store) {
+    if (store.error().code == ErrorCode::kBusy || store.error().code == ErrorCode::kIo) return fail(store.error());
+    FsckFinding f;
+    f.pass = 4;
+    f.structure = "store";
+    f.message = store::escaped(store.error().message);
+    f.rebuildable = true;
+    check.report.findings.push_back(std::move(f));
+    return {};
+  }
+  for (const store::DamagedKey& d : check.damaged_keys)
+    check.report.findings[d.finding].affected = tree::affected_paths(**store, d.key);
+  if (options.progress) options.progress("Pass 4: checking the tree");
+  TRY_ASSIGN(const auto report, tree::check_tree(**store, [&](FsckFinding f) {
+               f.pass = 4;
+               check.report.findings.push_back(std::move(f));
+             }));
+  fill_tree_counts(check.report, report);
+  return {};
+}
+
+}  // namespace
+
+Result<FsckReport> fsck(const std::filesystem::path& path, const FsckOptions& options) {
+  return fsck(io::posix_env(), path.string(), options);
+}
+
+Result<FsckReport> fsck(io::Env& env, const std::string& path, const FsckOptions& options) {
+  TRY_ASSIGN(auto directory, store::open_store_directory(env, path));
+  // Before anything is written, even the lock file: is this a store at all?
+  if (auto superblock = store::read_superblock(*directory, path);
+      !superblock && superblock.error().code != ErrorCode::kCorrupt)
+    return fail(superblock.error());
+  auto lock = store::lock_store(*directory, path, fmt::format("pid {}, fsck.cairnfs", getpid()));
+  if (!lock) return fail(lock.error());
+  if (options.rebuild_index) TRY(store::rebuild_index(env, *directory, path));
+  TRY_ASSIGN(auto check, store::check_store(env, *directory, path, options));
+  check.report.rebuilt = options.rebuild_index;
+  lock->reset();  // the store takes it itself
+  if (check.can_open) {
+    TRY(check_names(env, path, options, check));
+  } else if (options.progress) {
+    options.progress("Pass 4: skipped, the index cannot be read");
+  }
+  return std::move(check.report);
+}
+
+}  // namespace cairn
