@@ -57,10 +57,8 @@ class LogWalk {
     if (!found || !belongs_in_log(found->record.header.type)) return skip_gap("record header");
     if (found->record.header.type == RecordType::kMark) return take_mark(*found);
     ScannedRecord& record = found->record;
-    const bool whole = record.value_ok;
-    if (whole && options_.verify_values) record.value_ok = format::value_verifies(record.header, record.stored);
-    // A commit whose last bytes are missing is not one; whether they should be there is known without its mark.
-    if (!whole && !proven(record.offset)) return false;
+    if (record.value_ok && options_.verify_values)
+      record.value_ok = format::value_verifies(record.header, record.stored);
     if (!record.value_ok) add_value_damage(record, found->value_end);
     check_padding(found->value_end, found->end);
     const format::Le64 sum = record.header.checksum;

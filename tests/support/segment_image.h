@@ -1,6 +1,7 @@
 // Builds the bytes of log segments in memory, commit by commit, and remembers what is where.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -93,6 +94,10 @@ class SegmentImageBuilder {
   // Ends a commit. `durable`: the offset that its mark calls durable; by default all before this commit.
   SegmentImageBuilder& commit() { return commit_durable(commit_start_); }
   SegmentImageBuilder& commit_durable(uint64_t durable) {
+    return commit_changed([durable](format::CommitMark& mark) { mark.durable_offset = durable; });
+  }
+  // With a mark that says something else than it should.
+  SegmentImageBuilder& commit_changed(const std::function<void(format::CommitMark&)>& change) {
     ImageCommit commit;
     auto& mark = commit.mark;
     mark.number = mark_number_.next();
@@ -100,9 +105,9 @@ class SegmentImageBuilder {
     mark.records_checksum = format::checksum(checksums_);
     mark.previous_offset = mark_offset_;
     mark.previous_checksum = mark_checksum_;
-    mark.durable_offset = durable;
     mark.next_ino = header_.next_ino + commits_.size();
     mark.start_offset = commit_start_;
+    change(mark);
     const auto disk = format::encode_commit_mark(mark);
     format::RecordHeader record;
     record.type = format::RecordType::kMark;

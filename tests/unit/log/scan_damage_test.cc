@@ -143,6 +143,38 @@ TEST(ScanDamage, DamageAndATornTailTogetherAreToldApart) {
   EXPECT_TRUE(scan.torn_tail);
 }
 
+TEST(ScanDamage, WhatFollowsATornCommitIsDroppedAlsoBehindDamage) {
+  SegmentImageBuilder log;
+  log.put("durable", "1").commit().put("torn", "2").commit_durable(4096).put("behind", "3").commit_durable(4096);
+  Bytes file = flipped(log.bytes(), log.commits()[0].mark_offset);
+  file.replace(log.commits()[1].start, 4096, Bytes(4096, '\0'));
+  ScanOptions options;
+  options.durable_end = log.commits()[0].mark_end;
+  const SegmentScan scan = scan_bytes(file, log.header(), options);
+  expect_records(scan, log, [](const ImageRecord& record) { return record.key == "durable"; });
+  EXPECT_TRUE(is_reported(scan, log.commits()[0].mark_offset));
+  EXPECT_FALSE(is_reported(scan, log.commits()[0].mark_end));
+  EXPECT_EQ(scan.end, log.commits()[0].end);
+  EXPECT_TRUE(scan.torn_tail);
+}
+
+TEST(ScanDamage, ACopyOfTheHeaderThatWasLeftBehindIsDamageOnceSomethingIsDurable) {
+  auto log = sample_log();
+  format::SegmentHeader prepared = log.header();
+  prepared.prepared = true;
+  Bytes block(format::kSegmentHeaderSize, '\0');
+  format::encode_segment_header_block(prepared, block.data());
+  const Bytes file = log.bytes().substr(0, 2048) + block.substr(2048) + log.bytes().substr(4096);
+  EXPECT_TRUE(is_reported(scan_bytes(file, log.header()), 2048));
+  // Before the first sync it is what a crash may leave.
+  SegmentImageBuilder fresh;
+  fresh.put("alpha", "1").commit_durable(0);
+  const Bytes first = fresh.bytes().substr(0, 2048) + block.substr(2048) + fresh.bytes().substr(4096);
+  const SegmentScan scan = scan_bytes(first, fresh.header());
+  expect_commits(scan, fresh, 1);
+  EXPECT_EQ(damage_text(scan), "");
+}
+
 TEST(ScanDamage, ABatchWithAMissingRecordIsDroppedWhole) {
   SegmentImageBuilder log;
   log.put("before", "1").batch({{"a", "1"}, {"b", "2"}, {"c", "3"}}).put("after", "2").commit().commit();

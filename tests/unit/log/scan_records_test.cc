@@ -67,14 +67,16 @@ TEST(ScanCompacted, EveryFlippedBitIsReportedAndTakesOneRecord) {
 }
 
 TEST(ScanCompacted, ARecordOutsideTheRangeThatTheSegmentOwnsIsDamage) {
-  auto segment = compacted();
-  format::RecordHeader record;
-  record.seq = SeqNo(100);
-  segment.append(record, "stray", "x");
-  const Bytes bytes = padded(segment);
-  const SegmentScan scan = scan_bytes(bytes, segment.header(), sealed_at(bytes.size()));
-  expect_records(scan, segment, [](const ImageRecord& r) { return r.key != "stray"; });
-  EXPECT_TRUE(is_reported(scan, segment.records().back().offset));
+  for (const uint64_t outside : {9u, 100u}) {
+    auto segment = compacted();
+    format::RecordHeader record;
+    record.seq = SeqNo(outside);
+    segment.append(record, "stray", "x");
+    const Bytes bytes = padded(segment);
+    const SegmentScan scan = scan_bytes(bytes, segment.header(), sealed_at(bytes.size()));
+    expect_records(scan, segment, [](const ImageRecord& r) { return r.key != "stray"; });
+    EXPECT_TRUE(is_reported(scan, segment.records().back().offset));
+  }
 }
 
 TEST(ScanCompacted, WithoutItsFooterOnlyGapsBetweenRecordsAreDamage) {
@@ -160,6 +162,19 @@ TEST_F(Extent, APieceThatWasNeverWrittenIsDamageNotAHole) {
   file_->bytes().replace(begin, end - begin, Bytes(end - begin, '\0'));
   EXPECT_FALSE(read(2 * kPiece, 1));
   EXPECT_TRUE(is_reported(scan_bytes(file_->bytes(), header_, sealed_at(file_->bytes().size())), begin));
+}
+
+TEST_F(Extent, APieceWithAnotherNumberIsRefused) {
+  const uint64_t offset = format::extent_piece_offset(3, kPiece, 1);
+  format::RecordHeader record;
+  record.type = format::RecordType::kPiece;
+  record.seq = SeqNo(2);
+  const Bytes content(kPiece, 'p');
+  record.value_checksum = format::checksum(content);
+  Bytes image(format::record_size(3, kPiece), '\0');
+  format::encode_record(record, kKey, content, {header_.salt, header_.id, offset}, image.data());
+  file_->bytes().replace(offset, image.size(), image);
+  EXPECT_EQ(read(kPiece, 1).error().code, ErrorCode::kCorrupt);
 }
 
 TEST_F(Extent, APointerThatLiesIsRefusedWithoutTakingMuchMemory) {

@@ -187,6 +187,48 @@ TEST(ScanTorn, AMarkThatDoesNotFollowTheChainEndsTheLog) {
   expect_commits(scan_bytes(log.preallocated(), other), log, 0);
 }
 
+TEST(ScanTorn, AMarkThatDoesNotFitItsRecordsIsNoCommit) {
+  const std::function<void(format::CommitMark&)> changes[] = {
+      [](auto& mark) { mark.number = mark.number.next(); },
+      [](auto& mark) { mark.range.first = mark.range.first.next(); },
+      [](auto& mark) { mark.range.last = mark.range.last.prev(); },
+      [](auto& mark) { mark.records_checksum ^= 1; },
+      [](auto& mark) { mark.previous_offset = 4096; },
+      [](auto& mark) { mark.previous_checksum ^= 1; },
+      [](auto& mark) { mark.start_offset = 4096, mark.previous_offset = 0; },
+  };
+  for (const auto& change : changes) {
+    SegmentImageBuilder log;
+    log.put("alpha", "1")
+        .commit()
+        .put("beta", "2")
+        .put("gamma", "3")
+        .commit_changed(change)
+        .put("delta", "4")
+        .commit_durable(0);
+    const SegmentScan scan = scan_bytes(log.preallocated(), log.header());
+    expect_commits(scan, log, 1);
+    EXPECT_EQ(damage_text(scan), "");
+    // In a sealed segment the same is damage, and all batches are there.
+    const SegmentScan sealed = scan_bytes(log.bytes(), log.header(), sealed_at(log.end()));
+    expect_records(sealed, log, [](const ImageRecord&) { return true; });
+    EXPECT_TRUE(is_reported(sealed, log.commits()[1].mark_offset)) << damage_text(sealed);
+  }
+}
+
+TEST(ScanTorn, RecordsThatDoNotBelongInALogEndIt) {
+  for (const auto type : {format::RecordType::kPiece, format::RecordType::kPut}) {
+    SegmentImageBuilder log;
+    log.put("alpha", "1").put("beta", "2").commit().put("gamma", "3");
+    format::RecordHeader record;
+    record.type = type;
+    record.seq = SeqNo(1000);  // and a put that is older than the one before it
+    log.append(record, "stray", "x");
+    log.commit_changed([](format::CommitMark& mark) { mark.range.first = SeqNo(1000); });
+    expect_commits(scan_bytes(log.preallocated(), log.header()), log, 1);
+  }
+}
+
 TEST(ScanTorn, APreparedSegmentHoldsNothingUnlessAMarkProvesIt) {
   SegmentImageBuilder log;
   log.put("alpha", "1").commit_durable(0);
