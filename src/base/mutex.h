@@ -2,9 +2,12 @@
 // The lock order of the whole program is a table in src/README.md.
 #pragma once
 
+#include <pthread.h>
+
 #include <condition_variable>
 #include <mutex>
-#include <shared_mutex>
+
+#include "base/check.h"
 
 #if defined(__clang__)
 #define CAIRN_TSA(x) __attribute__((x))
@@ -43,15 +46,26 @@ class CAPABILITY("mutex") Mutex {
   std::mutex mutex_;
 };
 
+// Prefers writers: readers that overlap without end (eight threads on one large file) would keep a writer out of a
+// std::shared_mutex of glibc for ever, and with it the commit that waits for that writer. Hence no thread may take it
+// shared while it holds it shared.
 class CAPABILITY("mutex") SharedMutex {
  public:
-  void lock() ACQUIRE() { mutex_.lock(); }
-  void unlock() RELEASE() { mutex_.unlock(); }
-  void lock_shared() ACQUIRE_SHARED() { mutex_.lock_shared(); }
-  void unlock_shared() RELEASE_SHARED() { mutex_.unlock_shared(); }
+  SharedMutex() = default;
+  SharedMutex(const SharedMutex&) = delete;
+  SharedMutex& operator=(const SharedMutex&) = delete;
+  // These fail only for a thread that locks what it holds, or unlocks what it does not.
+  void lock() ACQUIRE() NO_THREAD_SAFETY_ANALYSIS { CHECK(pthread_rwlock_wrlock(&lock_) == 0); }
+  void unlock() RELEASE() NO_THREAD_SAFETY_ANALYSIS { CHECK(pthread_rwlock_unlock(&lock_) == 0); }
+  void lock_shared() ACQUIRE_SHARED() NO_THREAD_SAFETY_ANALYSIS { CHECK(pthread_rwlock_rdlock(&lock_) == 0); }
+  void unlock_shared() RELEASE_SHARED() NO_THREAD_SAFETY_ANALYSIS { CHECK(pthread_rwlock_unlock(&lock_) == 0); }
 
  private:
-  std::shared_mutex mutex_;
+#ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+  pthread_rwlock_t lock_ = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+#else  // elsewhere (musl) writers are preferred anyway
+  pthread_rwlock_t lock_ = PTHREAD_RWLOCK_INITIALIZER;
+#endif
 };
 
 class SCOPED_CAPABILITY MutexLock {
