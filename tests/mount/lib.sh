@@ -64,8 +64,9 @@ mount_store() {
 umount_store() { cairnfs umount "$mnt"; }
 remount() { umount_store; mount_store; }
 daemon_pid() { sed -n 's/^pid \([0-9]*\),.*/\1/p' "$store/lock"; }
-# Until a process, not necessarily a child of ours, is gone.
+# Until a process of this script is gone; until the daemon has let go of the store.
 wait_for_end() { tail -s 0.05 --pid="$1" -f /dev/null; }
+wait_for_lock() { flock "$store/lock" true; }
 # A store at rest must be clean, every checksum of it.
 check_store() {
   fsck.cairnfs --scrub "$store" >"$work/fsck.out" 2>&1 || { cat "$work/fsck.out" >&2; fail "fsck of $store: exit $?"; }

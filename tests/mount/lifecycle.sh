@@ -1,15 +1,14 @@
 #!/bin/bash
 # Mounts come and go: signals, plain umount, foreground, the mount(8) helper, a mount in use, the lock that is waited for.
 . "$(dirname "$0")/lib.sh"
-need python3
+need python3 flock
 
 ended_by_a_signal() {
-  local signal pid
+  local signal
   for signal in TERM INT HUP; do
-    pid=$(daemon_pid)
     echo "$signal" >"$mnt/$signal"
-    kill -s "$signal" "$pid"
-    wait_for_end "$pid"
+    kill -s "$signal" "$(daemon_pid)"
+    wait_for_lock
     ! is_mounted "$mnt" || fail "still mounted after SIG$signal"
     mount_store
     same "$(cat "$mnt/$signal")" "$signal" "written before SIG$signal"
@@ -18,8 +17,6 @@ ended_by_a_signal() {
 
 # A mount in use goes away all the same, and what was written to mapped files is not lost.
 ended_while_in_use() {
-  local pid
-  pid=$(daemon_pid)
   exec {ready}< <(exec python3 - "$mnt/mapped" <<'PY'
 import mmap, os, signal, sys
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
@@ -33,8 +30,8 @@ PY
   children+=($!)
   local holder=$!
   read -r _ <&"$ready"
-  kill "$pid"
-  wait_for_end "$pid"
+  kill "$(daemon_pid)"
+  wait_for_lock
   ! is_mounted "$mnt" || fail "still mounted"
   kill -9 "$holder"
   exec {ready}<&-
@@ -51,9 +48,7 @@ mounted_again_at_once() {
     mount_store
     same "$(stat -c %s "$mnt/large")" 20000000 "size, round $i"
   done
-  pid=$(daemon_pid)
   cairnfs umount "$mnt"
-  [ ! -e "/proc/$pid" ] || ! grep -q cairnfs "/proc/$pid/cmdline" || wait_for_end "$pid" # it holds nothing any more
   fsck.cairnfs "$store" >/dev/null # needs the lock, and does not wait
   mount_store
 }
