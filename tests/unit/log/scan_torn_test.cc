@@ -195,14 +195,14 @@ TEST(ScanTorn, AMarkThatDoesNotFitItsRecordsIsNoCommit) {
       [](auto& mark) { mark.records_checksum ^= 1; },
       [](auto& mark) { mark.previous_offset = 4096; },
       [](auto& mark) { mark.previous_checksum ^= 1; },
-      [](auto& mark) { mark.start_offset = 4096, mark.previous_offset = 0; },
+      [](auto& mark) { mark.start_offset += 4096; },
   };
   for (const auto& change : changes) {
     SegmentImageBuilder log;
     log.put("alpha", "1")
         .commit()
         .put("beta", "2")
-        .put("gamma", "3")
+        .put("gamma", Bytes(5000, 'g'))
         .commit_changed(change)
         .put("delta", "4")
         .commit_durable(0);
@@ -217,14 +217,17 @@ TEST(ScanTorn, AMarkThatDoesNotFitItsRecordsIsNoCommit) {
 }
 
 TEST(ScanTorn, RecordsThatDoNotBelongInALogEndIt) {
-  for (const auto type : {format::RecordType::kPiece, format::RecordType::kPut}) {
+  // A piece of an extent in its place, and a put that is older than the one before it.
+  const std::pair<format::RecordType, uint64_t> strays[] = {{format::RecordType::kPiece, 1003},
+                                                            {format::RecordType::kPut, 1001}};
+  for (const auto& [type, seq] : strays) {
     SegmentImageBuilder log;
     log.put("alpha", "1").put("beta", "2").commit().put("gamma", "3");
     format::RecordHeader record;
     record.type = type;
-    record.seq = SeqNo(1000);  // and a put that is older than the one before it
+    record.seq = SeqNo(seq);
     log.append(record, "stray", "x");
-    log.commit_changed([](format::CommitMark& mark) { mark.range.first = SeqNo(1000); });
+    log.commit_changed([](format::CommitMark& mark) { mark.range = {SeqNo(1001), SeqNo(1003)}; });
     expect_commits(scan_bytes(log.preallocated(), log.header()), log, 1);
   }
 }
