@@ -31,6 +31,7 @@ struct Options {
   uint64_t commit_interval_ms = 1000; // cas mode: bounds what a crash loses of what was not synced; 0 = only on sync
   uint64_t block_cache_bytes = 32ull << 20;   // index blocks
   uint64_t chunk_cache_bytes = 64ull << 20;   // decompressed values
+  uint64_t filter_bytes = 32ull << 20;        // one filter over all keys; a store with too many keys for it goes without
   std::string owner;                  // shown to whoever finds the store locked, e.g. the mount point
   std::shared_ptr<spdlog::logger> logger;     // none: silent
 };

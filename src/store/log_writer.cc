@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/try.h"
+#include "index/table.h"
 
 namespace cairn::store {
 namespace {
@@ -175,6 +176,7 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     entry.value_checksum = c.value_checksum;
     entry.has_small = c.type != format::RecordType::kErase && c.stored.size() <= format::kMaxInlineValue;
     if (entry.has_small) entry.small = c.stored;
+    config_.filter->add(index::Table::hash(c.key));
     segment->memtable->insert(c.key, entry);
     at += format::record_size(c.key.size(), c.stored.size());
   }
@@ -187,10 +189,16 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     visible_seq_.store(tickets_.front().last.value, std::memory_order_release);
     tickets_.pop_front();
   }
-  if (published > 1) changed_.notify_all();  // others wait for their turn, and it has come
+  if (published > 0) changed_.notify_all();  // others wait for their turn, and it may have come
   if (visible_seq_.load() < last.value) {
     wait([&] { return visible_seq_.load() >= last.value; });
   }
+}
+
+void LogWriter::settle_visible() {
+  MutexLock lock(mu_);
+  const uint64_t last = next_seq_.prev().value;
+  wait([&] { return visible_seq_.load() >= last; });
 }
 
 // ---- The gate ----

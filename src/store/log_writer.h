@@ -17,6 +17,7 @@
 #include "io/env.h"
 #include "log/segment_writer.h"
 #include "store/catalog.h"
+#include "store/key_filter.h"
 
 namespace cairn::store {
 
@@ -47,6 +48,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   struct Config {
     io::Env* env = nullptr;
     std::shared_ptr<const SegmentFiles> files;
+    std::shared_ptr<KeyFilter> filter;
     format::Superblock superblock;
     uint64_t commit_interval_ms = 0;  // 0: no timer
     std::shared_ptr<Logger> logger;
@@ -79,6 +81,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   Result<void> sync() EXCLUDES(mu_);
   Result<void> seal() EXCLUDES(mu_);  // rolls if the open segment holds anything, and waits until it is sealed
 
+  // Waits until every sequence number given out so far is visible.
+  void settle_visible() EXCLUDES(mu_);
   [[nodiscard]] SeqNo visible() const { return SeqNo(visible_seq_.load(std::memory_order_acquire)); }
   [[nodiscard]] SeqNo durable() const { return SeqNo(durable_seq_.load()); }
   uint64_t next_number() { return next_number_.fetch_add(1); }

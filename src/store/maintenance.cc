@@ -91,7 +91,7 @@ Result<bool> Maintenance::step() {
   }
   using Step = Result<bool> (Maintenance::*)();
   for (const Step part : {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step, &Maintenance::merge_step,
-                          &Maintenance::compact_step}) {
+                          &Maintenance::compact_step, &Maintenance::filter_step}) {
     TRY_ASSIGN(const bool did, (this->*part)());
     if (did) return true;
   }
@@ -225,6 +225,22 @@ Result<void> Maintenance::retire_extents() {
     if (const auto* segment = version->segments->find(id)) dead.push_back(*segment);
   if (dead.empty()) return {};
   return replace_segments(dead, nullptr);
+}
+
+// ---- The filter ----
+
+Result<bool> Maintenance::filter_step() {
+  const auto version = catalog_->current();
+  uint64_t entries = 0;
+  for (const auto& segment : version->segments->all()) entries += segment->meta().entries;
+  if (!config_.filter->wants_build(entries)) return false;
+  std::shared_ptr<const Version> walked;  // outlives the walk
+  TRY(config_.filter->build(entries, [&] {
+    log_->settle_visible();
+    walked = catalog_->current();
+    return walked->iterate(false);
+  }));
+  return true;
 }
 
 // ---- Replacing and unlinking ----

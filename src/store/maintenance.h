@@ -34,6 +34,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
     io::Env* env = nullptr;
     std::shared_ptr<io::Directory> index_directory;
     std::shared_ptr<const SegmentFiles> files;
+    std::shared_ptr<KeyFilter> filter;
     format::Superblock superblock;
     std::shared_ptr<Logger> logger;
   };
@@ -75,6 +76,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   struct Pick {
     std::vector<SegmentSet::Ref> sources;  // neighbours
   };
+  Result<bool> filter_step();
   Result<bool> compact_step();
   std::optional<Pick> pick_victims(const Version& version) const;
   Result<SegmentSet::Ref> write_compacted(const Pick& pick, uint64_t& erases_kept);

@@ -22,6 +22,7 @@ Result<Value> get_from(const store::Version& version, SeqNo max_seq, store::Valu
 // A point read sees the newest version there is, published or about to be: nothing can fail between the two, and a merge may have
 // dropped what an older moment would have seen.
 Result<Value> Store::get(ByteView key, ReadRange range) const {
+  if (impl_->filter && !impl_->filter->may_contain(index::Table::hash(key))) return fail(ErrorCode::kNotFound);
   const auto version = impl_->catalog->current();
   return get_from(*version, kMaxSeq, *impl_->values, key, range);
 }

@@ -51,6 +51,8 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
   store::LogWriter::Config config;
   config.env = impl.env;
   config.files = impl.files;
+  impl.filter = std::make_shared<store::KeyFilter>(impl.options.filter_bytes);
+  config.filter = impl.filter;
   config.superblock = impl.superblock;
   config.commit_interval_ms = impl.options.commit_interval_ms;
   config.logger = impl.logger;
@@ -61,7 +63,8 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
   if (impl.superblock.limit != 0)
     config.has_room = [&impl](uint64_t bytes) { return impl.allocated() + bytes <= impl.superblock.limit; };
   impl.log = std::make_shared<store::LogWriter>(config, impl.catalog.get(), recovered.start);
-  store::Maintenance::Config maintenance_config{impl.env, impl.index_directory, impl.files, impl.superblock, impl.logger};
+  store::Maintenance::Config maintenance_config{impl.env, impl.index_directory, impl.files, impl.filter,
+                                                impl.superblock, impl.logger};
   impl.maintenance =
       std::make_shared<store::Maintenance>(maintenance_config, impl.catalog.get(), impl.values.get(), impl.log);
   *maintenance = impl.maintenance;

@@ -1,0 +1,61 @@
+#include "store/key_filter.h"
+
+#include <utility>
+
+#include "base/try.h"
+#include "index/table.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr uint64_t kSmallest = 1 << 16;  // keys
+constexpr uint64_t kBitsPerKey = 10;
+
+}  // namespace
+
+uint64_t KeyFilter::room_for(uint64_t entries) { return kSmallest + 2 * entries; }
+
+void KeyFilter::add(uint64_t hash) {
+  MutexLock lock(mu_);
+  if (current_) current_->add(hash);
+  if (building_) building_->add(hash);
+}
+
+bool KeyFilter::may_contain(uint64_t hash) const {
+  Ref filter;
+  {
+    MutexLock lock(mu_);
+    filter = current_;
+  }
+  return !filter || filter->may_contain(hash);
+}
+
+bool KeyFilter::wants_build(uint64_t entries) const {
+  if (room_for(entries) * kBitsPerKey / 8 > budget_) return false;
+  MutexLock lock(mu_);
+  return !current_ || current_->overfull();
+}
+
+Result<void> KeyFilter::build(uint64_t entries, const std::function<std::unique_ptr<index::Iterator>()>& walk) {
+  auto fresh = std::make_shared<cache::UnifiedFilter>(room_for(entries), budget_);
+  {
+    MutexLock lock(mu_);
+    building_ = fresh;
+  }
+  const auto fill = [&]() -> Result<void> {
+    auto all = walk();
+    TRY(all->seek({}));
+    while (all->valid()) {
+      fresh->add(index::Table::hash(all->key()));
+      TRY(all->next());
+    }
+    return {};
+  };
+  auto filled = fill();
+  MutexLock lock(mu_);
+  building_.reset();
+  if (filled) current_ = std::move(fresh);
+  return filled;
+}
+
+}  // namespace cairn::store
