@@ -18,11 +18,11 @@ namespace cairn {
 
 using Ino = uint64_t;
 inline constexpr Ino kRootIno = 1;
-inline constexpr uint64_t kMaxNameSize = 255;              // bytes
-inline constexpr uint64_t kMaxSymlinkSize = 4095;          // bytes
-inline constexpr uint64_t kMaxXattrSize = 65536;           // bytes of one value
+inline constexpr uint64_t kMaxNameSize = 255;      // bytes
+inline constexpr uint64_t kMaxSymlinkSize = 4095;  // bytes
+inline constexpr uint64_t kMaxXattrSize = 65536;   // bytes of one value
 inline constexpr uint64_t kMaxLinks = 65000;
-inline constexpr uint64_t kMaxFileSize = 8ull << 40;       // bytes (8 TiB)
+inline constexpr uint64_t kMaxFileSize = 8ull << 40;  // bytes (8 TiB)
 
 struct Time {
   int64_t seconds = 0;
@@ -31,11 +31,11 @@ struct Time {
 
 struct Attr {
   Ino ino = 0;
-  uint32_t mode = 0;        // type and permission bits, as in stat(2)
+  uint32_t mode = 0;  // type and permission bits, as in stat(2)
   uint32_t uid = 0, gid = 0;
   uint32_t links = 0;
-  uint64_t size = 0;        // bytes; directories: a multiple of 4096
-  uint64_t blocks = 0;      // of 512 bytes, logical: never 0 for a file with data
+  uint64_t size = 0;    // bytes; directories: a multiple of 4096
+  uint64_t blocks = 0;  // of 512 bytes, logical: never 0 for a file with data
   uint64_t rdev = 0;
   Time atime, mtime, ctime, btime;
 };
@@ -50,7 +50,8 @@ struct Caller {
 struct AttrChange {
   enum class TimeKind : uint8_t { kKeep, kSet, kNow };
   bool set_mode = false, set_uid = false, set_gid = false, set_size = false;
-  bool kill_suidgid = false;  // clear setuid, and setgid if group-executable (truncation and chown by somebody unprivileged)
+  bool kill_suidgid =
+      false;  // clear setuid, and setgid if group-executable (truncation and chown by somebody unprivileged)
   uint32_t mode = 0, uid = 0, gid = 0;
   uint64_t size = 0;
   TimeKind atime_kind = TimeKind::kKeep, mtime_kind = TimeKind::kKeep;
@@ -60,8 +61,8 @@ struct AttrChange {
 struct DirEntry {
   std::string name;
   Ino ino = 0;
-  uint32_t type = 0;      // S_IFMT bits
-  uint64_t cookie = 0;    // pass it to read_dir() to go on behind this entry; stable for the life of the entry
+  uint32_t type = 0;    // S_IFMT bits
+  uint64_t cookie = 0;  // pass it to read_dir() to go on behind this entry; stable for the life of the entry
 };
 
 struct FsStats {
@@ -73,12 +74,13 @@ struct FsStats {
 enum class SeekWhat : uint8_t { kData, kHole };
 enum RenameFlags : uint32_t { kRenameNoReplace = 1, kRenameExchange = 2, kRenameWhiteout = 4 };  // as in renameat2(2)
 enum class XattrMode : uint8_t { kAny, kCreate, kReplace };
-enum FallocateFlags : uint32_t { kFallocKeepSize = 1, kFallocPunch = 2, kFallocZero = 16 };      // as in fallocate(2)
+enum FallocateFlags : uint32_t { kFallocKeepSize = 1, kFallocPunch = 2, kFallocZero = 16 };  // as in fallocate(2)
 
 struct FsOptions {
-  bool relatime = true;      // false: noatime
-  bool opens_counted = true; // false: the kernel sends no open() and release() (no_open), so that an inode without names must
-                             // live until its lookup count is zero; otherwise until nobody has it open
+  bool relatime = true;  // false: noatime
+  bool opens_counted =
+      true;  // false: the kernel sends no open() and release() (no_open), so that an inode without names must
+             // live until its lookup count is zero; otherwise until nobody has it open
   std::shared_ptr<spdlog::logger> logger;  // none: silent
 };
 
@@ -97,7 +99,7 @@ class FileSystem {
 
   Result<Attr> lookup(Ino parent, ByteView name);  // kNotFound; "." and ".." are names of the kernel's, not ours
   void forget(Ino ino, uint64_t count);
-  Result<Attr> getattr(Ino ino);                    // kStale if the inode is gone
+  Result<Attr> getattr(Ino ino);  // kStale if the inode is gone
   Result<Attr> setattr(Ino ino, const AttrChange& change);
   Result<Bytes> readlink(Ino ino);
 
@@ -107,7 +109,8 @@ class FileSystem {
   Result<Attr> link(Ino ino, Ino new_parent, ByteView new_name);
   Result<void> unlink(Ino parent, ByteView name);
   Result<void> rmdir(Ino parent, ByteView name);
-  Result<void> rename(Ino parent, ByteView name, Ino new_parent, ByteView new_name, uint32_t flags, const Caller& caller);
+  Result<void> rename(Ino parent, ByteView name, Ino new_parent, ByteView new_name, uint32_t flags,
+                      const Caller& caller);
 
   // create: mknod of a regular file and open of it. A file without a name: name empty (O_TMPFILE).
   Result<Attr> create(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
@@ -118,16 +121,16 @@ class FileSystem {
   // Writes all of `data`, or returns an error and has written nothing of the first chunk that failed or behind it (the count
   // written before that comes back). `append`: at the end of the file, whatever `offset`.
   Result<uint64_t> write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid);
-  Result<void> fsync(Ino ino);   // in cas mode: everything done before is durable
-  Result<void> sync();           // the same for the whole tree
+  Result<void> fsync(Ino ino);  // in cas mode: everything done before is durable
+  Result<void> sync();          // the same for the whole tree
   Result<void> fallocate(Ino ino, uint32_t flags, uint64_t offset, uint64_t length);
   Result<uint64_t> seek(Ino ino, uint64_t offset, SeekWhat what);  // kNoDevice past the end
 
   // Up to `max` entries behind `cookie` (0 = from the start), in order of creation, without "." and "..". With `attrs`, also
   // each entry's attributes (not counted as lookups: call lookup_counted for those that were handed out).
   Result<std::vector<DirEntry>> read_dir(Ino dir, uint64_t cookie, size_t max, std::vector<Attr>* attrs);
-  void count_lookup(Ino ino);    // one more lookup of an inode whose attributes read_dir handed out
-  Result<Ino> parent(Ino dir);   // for ".."
+  void count_lookup(Ino ino);   // one more lookup of an inode whose attributes read_dir handed out
+  Result<Ino> parent(Ino dir);  // for ".."
 
   Result<Bytes> get_xattr(Ino ino, ByteView name);  // kNoAttribute
   Result<void> set_xattr(Ino ino, ByteView name, ByteView value, XattrMode mode);

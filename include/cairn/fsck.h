@@ -16,19 +16,19 @@ class Env;
 }
 
 struct FsckOptions {
-  bool scrub = false;          // also verify every value's checksum
-  bool rebuild_index = false;  // make manifest and tables anew from superblock and segments
+  bool scrub = false;                                // also verify every value's checksum
+  bool rebuild_index = false;                        // make manifest and tables anew from superblock and segments
   std::function<void(const std::string&)> progress;  // one line per pass; may be empty
 };
 
 struct FsckFinding {
-  int pass = 0;                      // 1..4
-  std::string file;                  // in the store, for example "segments/0000000000000003.seg"; empty: the tree
-  std::string structure;             // "segment header", "record", "commit mark", "footer", "table block", "inode", ...
-  uint64_t offset = 0;               // bytes into `file`
-  std::string message;               // one line, escaped
-  std::vector<std::string> affected; // paths (escaped) of files that lose data by it
-  bool rebuildable = false;          // `fsck --rebuild-index` mends it without loss
+  int pass = 0;           // 1..4
+  std::string file;       // in the store, for example "segments/0000000000000003.seg"; empty: the tree
+  std::string structure;  // "segment header", "record", "commit mark", "footer", "table block", "inode", ...
+  uint64_t offset = 0;    // bytes into `file`
+  std::string message;    // one line, escaped
+  std::vector<std::string> affected;  // paths (escaped) of files that lose data by it
+  bool rebuildable = false;           // `fsck --rebuild-index` mends it without loss
 };
 
 struct FsckReport {
@@ -38,9 +38,9 @@ struct FsckReport {
   std::string uuid, mode;
   uint64_t segments = 0, records = 0, commits = 0, tables = 0;
   uint64_t inodes = 0, directories = 0, files = 0, symlinks = 0, others = 0, orphans = 0;
-  uint64_t content_bytes = 0;       // logical bytes of regular files
-  uint64_t stored_bytes = 0;        // allocated in the store directory
-  uint64_t verified_bytes = 0;      // value bytes whose checksum was computed
+  uint64_t content_bytes = 0;   // logical bytes of regular files
+  uint64_t stored_bytes = 0;    // allocated in the store directory
+  uint64_t verified_bytes = 0;  // value bytes whose checksum was computed
 };
 
 // Checks the store at `path`: pass 1 superblock, headers, footers, trailers · 2 records (all values with `scrub`) · 3 index

@@ -11,28 +11,28 @@
 namespace cairn {
 
 enum class ErrorCode : uint8_t {
-  kNotFound,       // no such key, name, inode, file
-  kExists,         // the name is taken
-  kInvalid,        // an argument that can never be right
-  kCorrupt,        // stored bytes fail their checksum or make no sense
-  kIo,             // the device or the operating system failed
-  kNoSpace,        // no room: disk, limit or reserve
-  kReadOnly,       // the store stopped accepting writes (after a failed write or sync, or as opened)
-  kBusy,           // in use by somebody else
-  kUnsupported,    // known, but not done by this version or this mode
-  kTooLarge,       // beyond a documented limit (EFBIG)
-  kPermission,     // EPERM
-  kAccess,         // EACCES
-  kNotEmpty,       // directory not empty
-  kNotDirectory,   //
-  kIsDirectory,    //
-  kStale,          // the inode is gone (ESTALE)
-  kNoAttribute,    // no such extended attribute (ENODATA)
-  kRange,          // the caller's buffer is too small (ERANGE)
-  kNameTooLong,    //
-  kTooManyLinks,   // EMLINK
-  kNoDevice,       // ENXIO: SEEK_DATA/SEEK_HOLE past the end
-  kOutOfMemory,    //
+  kNotFound,      // no such key, name, inode, file
+  kExists,        // the name is taken
+  kInvalid,       // an argument that can never be right
+  kCorrupt,       // stored bytes fail their checksum or make no sense
+  kIo,            // the device or the operating system failed
+  kNoSpace,       // no room: disk, limit or reserve
+  kReadOnly,      // the store stopped accepting writes (after a failed write or sync, or as opened)
+  kBusy,          // in use by somebody else
+  kUnsupported,   // known, but not done by this version or this mode
+  kTooLarge,      // beyond a documented limit (EFBIG)
+  kPermission,    // EPERM
+  kAccess,        // EACCES
+  kNotEmpty,      // directory not empty
+  kNotDirectory,  //
+  kIsDirectory,   //
+  kStale,         // the inode is gone (ESTALE)
+  kNoAttribute,   // no such extended attribute (ENODATA)
+  kRange,         // the caller's buffer is too small (ERANGE)
+  kNameTooLong,   //
+  kTooManyLinks,  // EMLINK
+  kNoDevice,      // ENXIO: SEEK_DATA/SEEK_HOLE past the end
+  kOutOfMemory,   //
 };
 
 // Name for logs and messages, for example "corrupt".

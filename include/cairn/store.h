@@ -18,8 +18,9 @@ namespace io {
 class Env;
 }
 
-inline constexpr uint64_t kMaxKeySize = 1024;          // bytes, at least 1
-inline constexpr uint64_t kMaxValueSize = 1ull << 36;  // bytes; a value over a quarter of a segment goes to one of its own
+inline constexpr uint64_t kMaxKeySize = 1024;  // bytes, at least 1
+inline constexpr uint64_t kMaxValueSize = 1ull
+                                          << 36;  // bytes; a value over a quarter of a segment goes to one of its own
 
 // Changes that become visible and durable together. Not thread-safe.
 class WriteBatch {
@@ -70,11 +71,11 @@ class Cursor {
   Cursor& operator=(Cursor&&) noexcept;
   ~Cursor();
   [[nodiscard]] bool valid() const;
-  [[nodiscard]] ByteView key() const;       // until the next call
+  [[nodiscard]] ByteView key() const;  // until the next call
   [[nodiscard]] Result<uint64_t> value_size() const;
   [[nodiscard]] Result<Value> value() const;
   void next();
-  void seek(ByteView key);                  // to the first entry of the prefix not before `key`
+  void seek(ByteView key);  // to the first entry of the prefix not before `key`
   [[nodiscard]] Result<void> status() const;
 
  private:
@@ -97,19 +98,19 @@ class Snapshot {
 
 struct StoreStats {
   Mode mode = Mode::kCas;
-  uint64_t limit = 0;              // bytes; 0 = none
-  uint64_t segment_size = 0;       // bytes
-  uint64_t chunk_size = 0;         // bytes
-  uint64_t allocated_bytes = 0;    // of the store directory: segments, tables, open segment
-  uint64_t live_bytes = 0;         // of records not known to be dead
-  uint64_t disk_total = 0;         // bytes of the file system around the store
-  uint64_t disk_available = 0;     // bytes
+  uint64_t limit = 0;            // bytes; 0 = none
+  uint64_t segment_size = 0;     // bytes
+  uint64_t chunk_size = 0;       // bytes
+  uint64_t allocated_bytes = 0;  // of the store directory: segments, tables, open segment
+  uint64_t live_bytes = 0;       // of records not known to be dead
+  uint64_t disk_total = 0;       // bytes of the file system around the store
+  uint64_t disk_available = 0;   // bytes
   uint64_t segments = 0, tables = 0, runs = 0, unmerged_footers = 0;
   uint64_t seals = 0, commits = 0, merges = 0, compactions = 0;
   uint64_t last_seq = 0, durable_seq = 0;
-  uint64_t corrupt_reads = 0;      // reads that failed verification
+  uint64_t corrupt_reads = 0;  // reads that failed verification
   bool read_only = false;
-  std::string read_only_reason;    // why, if it became so by itself
+  std::string read_only_reason;  // why, if it became so by itself
 };
 
 // Thread-safe. Every stored value is verified on every read from disk.

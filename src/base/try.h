@@ -10,16 +10,16 @@
 #define CAIRN_TRY_CONCAT_(a, b) a##b
 #define CAIRN_TRY_NAME_(a, b) CAIRN_TRY_CONCAT_(a, b)
 
-#define TRY(expression)                                                                    \
-  do {                                                                                     \
-    if (auto try_result_ = (expression); !try_result_) [[unlikely]]                        \
-      return ::cairn::fail(std::move(try_result_).error());                                \
+#define TRY(expression)                                             \
+  do {                                                              \
+    if (auto try_result_ = (expression); !try_result_) [[unlikely]] \
+      return ::cairn::fail(std::move(try_result_).error());         \
   } while (false)
 
-#define TRY_ASSIGN_IMPL_(name, target, expression)               \
-  auto name = (expression);                                      \
-  if (!name) [[unlikely]]                                        \
-    return ::cairn::fail(std::move(name).error());               \
+#define TRY_ASSIGN_IMPL_(name, target, expression) \
+  auto name = (expression);                        \
+  if (!name) [[unlikely]]                          \
+    return ::cairn::fail(std::move(name).error()); \
   target = std::move(*name)
 
 #define TRY_ASSIGN(target, expression) TRY_ASSIGN_IMPL_(CAIRN_TRY_NAME_(try_value_, __LINE__), target, expression)

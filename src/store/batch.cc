@@ -60,9 +60,11 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
     const WriteBatch::Change& change = *batch.changes()[i];
     store::PreparedChange& p = out[i];
     if (change.key.empty() || change.key.size() > kMaxKeySize)
-      return fail(ErrorCode::kInvalid, fmt::format("key of {} bytes: allowed are 1 to {}", change.key.size(), kMaxKeySize));
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("key of {} bytes: allowed are 1 to {}", change.key.size(), kMaxKeySize));
     if (change.value.size() > kMaxValueSize)
-      return fail(ErrorCode::kTooLarge, fmt::format("value of {} bytes: at most {}", change.value.size(), kMaxValueSize));
+      return fail(ErrorCode::kTooLarge,
+                  fmt::format("value of {} bytes: at most {}", change.value.size(), kMaxValueSize));
     p.key = change.key;
     if (change.is_erase) {
       p.type = format::RecordType::kErase;
@@ -72,7 +74,8 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
       p.raw_length = static_cast<uint32_t>(change.value.size());
       p.stored = change.value;
       // What fits an index entry is stored as it is: both copies are then the same bytes.
-      if (change.value.size() > format::kMaxInlineValue) p.codec = format::compress(superblock.compression, change.value, p.storage);
+      if (change.value.size() > format::kMaxInlineValue)
+        p.codec = format::compress(superblock.compression, change.value, p.storage);
       if (p.codec != format::Codec::kNone) {
         p.stored = p.storage;
         // An inline value has no codec.

@@ -25,7 +25,8 @@ class Catalog {
 
   [[nodiscard]] std::shared_ptr<const Version> current() const EXCLUDES(mu_);
   // The version and a sequence number that fit together: everything merged away in it is older. `visible` is read inside.
-  std::pair<std::shared_ptr<const Version>, SeqNo> current_at(const std::function<SeqNo()>& visible) const EXCLUDES(mu_);
+  std::pair<std::shared_ptr<const Version>, SeqNo> current_at(const std::function<SeqNo()>& visible) const
+      EXCLUDES(mu_);
 
   // Allocated bytes of all sealed segments and tables of the current version. Cheap.
   [[nodiscard]] uint64_t allocated() const { return allocated_.load(); }

@@ -34,14 +34,16 @@ Result<bool> is_dead(Walk& w, const format::IndexEntry& entry) {
 }
 
 // All versions of one key in the segments, newest first, against what the index says of it.
-Result<void> compare(Walk& w, ByteView key, const std::vector<format::IndexEntry>& records, const std::optional<format::IndexEntry>& indexed) {
+Result<void> compare(Walk& w, ByteView key, const std::vector<format::IndexEntry>& records,
+                     const std::optional<format::IndexEntry>& indexed) {
   const format::IndexEntry* newest = nullptr;  // not dead
   SeqNo killer;                                // the newest record seen so far
   for (const format::IndexEntry& r : records) {
     TRY_ASSIGN(const bool dead, is_dead(w, r));
     const bool erase = r.type == format::RecordType::kErase;
     if (!erase && !dead && killer != SeqNo() && killer <= w.header.through)
-      w.finding(fmt::format("record seq={} of key {} is replaced by seq={} but not marked dead", r.seq.value, escaped(key), killer.value));
+      w.finding(fmt::format("record seq={} of key {} is replaced by seq={} but not marked dead", r.seq.value,
+                            escaped(key), killer.value));
     if (!newest && !dead) newest = &r;
     if (killer == SeqNo()) killer = r.seq;
   }
@@ -52,8 +54,10 @@ Result<void> compare(Walk& w, ByteView key, const std::vector<format::IndexEntry
   } else if (have && !want) {
     w.finding(fmt::format("key {}: the index names seq={}, which is gone or dead", escaped(key), indexed->seq.value));
   } else if (want && have && indexed->seq != newest->seq) {
-    w.finding(fmt::format("key {}: the index names seq={}, the newest record is seq={}", escaped(key), indexed->seq.value, newest->seq.value));
-  } else if (want && have && (indexed->value_checksum != newest->value_checksum || indexed->raw_length != newest->raw_length)) {
+    w.finding(fmt::format("key {}: the index names seq={}, the newest record is seq={}", escaped(key),
+                          indexed->seq.value, newest->seq.value));
+  } else if (want && have &&
+             (indexed->value_checksum != newest->value_checksum || indexed->raw_length != newest->raw_length)) {
     w.finding(fmt::format("key {}: the index disagrees with record seq={}", escaped(key), newest->seq.value));
   }
   return {};
@@ -113,7 +117,8 @@ Result<void> check_index(io::Directory& directory, const std::string& path, cons
   Liveness liveness;
   TRY_ASSIGN(const auto header, load_liveness(*recovered.version, values, liveness, finding));
   Walk w{.version = *recovered.version, .liveness = liveness, .header = header, .finding = finding};
-  if (header.through >= recovered.manifest.next_seq) finding("the liveness map covers sequence numbers that were never given out");
+  if (header.through >= recovered.manifest.next_seq)
+    finding("the liveness map covers sequence numbers that were never given out");
   TRY(walk(w));
   return {};
 }

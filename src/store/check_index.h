@@ -15,6 +15,7 @@ namespace cairn::store {
 // Walks all footers and all runs side by side: for each key the newest record that is not dead must be what the index gives, and
 // bits must agree with what newer records killed. `finding` gets one line each. Errors: kCorrupt or kIo if levels cannot be read.
 Result<void> check_index(io::Directory& directory, const std::string& path, const format::Superblock& superblock,
-                         const std::shared_ptr<const SegmentFiles>& files, const std::function<void(const std::string&)>& finding);
+                         const std::shared_ptr<const SegmentFiles>& files,
+                         const std::function<void(const std::string&)>& finding);
 
 }  // namespace cairn::store

@@ -116,7 +116,8 @@ Result<void> check_headers(Checker& c) {
 
 // Every block of a table. What is damaged is a finding, and no error.
 Result<void> verify_table(Checker& c, const std::string& file, const char* structure, const index::Table& table) {
-  auto verified = table.verify([&](const std::string& what) { c.find(1, file, structure, 0, what).rebuildable = true; });
+  auto verified =
+      table.verify([&](const std::string& what) { c.find(1, file, structure, 0, what).rebuildable = true; });
   if (!verified && verified.error().code != ErrorCode::kCorrupt) return verified;
   return {};
 }
@@ -165,7 +166,8 @@ void report_damage(Checker& c, const std::string& name, const log::Damage& d) {
 }
 
 // The footer must list exactly the records that the walk found.
-Result<void> compare_footer(Checker& c, const std::string& name, const log::SegmentScan& scan, const index::Table& footer) {
+Result<void> compare_footer(Checker& c, const std::string& name, const log::SegmentScan& scan,
+                            const index::Table& footer) {
   std::map<std::pair<ByteView, SeqNo>, const log::ScannedRecord*> records;
   for (const auto& r : scan.records) records[{r.key, r.header.seq}] = &r;
   auto entries = footer.iterate(false);
@@ -175,19 +177,24 @@ Result<void> compare_footer(Checker& c, const std::string& name, const log::Segm
     const format::IndexEntry& e = entries->entry();
     const auto it = records.find({entries->key(), e.seq});
     if (it == records.end()) {
-      if (whole) c.find(2, segment_path(name), "footer", 0, fmt::format("lists record seq={} that is not there", e.seq.value)).rebuildable = true;
+      if (whole)
+        c.find(2, segment_path(name), "footer", 0, fmt::format("lists record seq={} that is not there", e.seq.value))
+            .rebuildable = true;
     } else {
       const format::RecordHeader& h = it->second->header;
-      if (e.offset != it->second->offset || e.value_checksum != h.value_checksum || e.stored_length != h.stored_length ||
-          e.raw_length != h.raw_length || e.type != h.type)
+      if (e.offset != it->second->offset || e.value_checksum != h.value_checksum ||
+          e.stored_length != h.stored_length || e.raw_length != h.raw_length || e.type != h.type)
         c.find(2, segment_path(name), "footer", it->second->offset,
-               fmt::format("disagrees with record seq={}", e.seq.value)).rebuildable = true;
+               fmt::format("disagrees with record seq={}", e.seq.value))
+            .rebuildable = true;
       records.erase(it);
     }
     TRY(entries->next());
   }
   for (const auto& [key, record] : records)
-    c.find(2, segment_path(name), "footer", record->offset, fmt::format("does not list record seq={}", key.second.value)).rebuildable = true;
+    c.find(2, segment_path(name), "footer", record->offset,
+           fmt::format("does not list record seq={}", key.second.value))
+        .rebuildable = true;
   return {};
 }
 
@@ -238,7 +245,9 @@ Result<void> check_segments(Checker& c) {
   uint64_t done = 0;
   for (const auto& [id, header] : c.headers) {
     if (header.prepared) continue;
-    if (c.manifest && std::find(c.manifest->retired.begin(), c.manifest->retired.end(), id) != c.manifest->retired.end()) continue;
+    if (c.manifest &&
+        std::find(c.manifest->retired.begin(), c.manifest->retired.end(), id) != c.manifest->retired.end())
+      continue;
     // A compaction that was not installed is removed by the next mount; its records are all in its sources.
     if (header.kind == format::SegmentKind::kCompacted && c.manifest && !named(c, id)) continue;
     auto checked = check_segment(c, id, header);
@@ -263,7 +272,8 @@ std::string escaped(ByteView text) {
   return out;
 }
 
-Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std::string& path, const FsckOptions& options) {
+Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std::string& path,
+                               const FsckOptions& options) {
   Checker c{.env = env, .directory = directory, .path = path, .options = options};
   TRY_ASSIGN(c.files, open_segment_files(directory, 32u << 20));
   c.progress("Pass 1: checking superblock, headers, footers and tables");
@@ -276,20 +286,21 @@ Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std
   const bool top_good = c.out.report.findings.empty();
   c.progress(options.scrub ? "Pass 2: checking all records and their values" : "Pass 2: checking records");
   TRY(check_segments(c));
-  c.out.can_open = c.manifest && std::none_of(c.out.report.findings.begin(), c.out.report.findings.end(), [](const auto& f) {
-    return f.structure == "superblock" || f.structure == "manifest" || f.file.starts_with(index::kIndexDir);
-  });
+  c.out.can_open =
+      c.manifest && std::none_of(c.out.report.findings.begin(), c.out.report.findings.end(), [](const auto& f) {
+        return f.structure == "superblock" || f.structure == "manifest" || f.file.starts_with(index::kIndexDir);
+      });
   if (!c.out.can_open) {
     c.progress("Pass 3: skipped, the index cannot be read");
     return std::move(c.out);
   }
   c.progress("Pass 3: checking the index against the segments");
-  auto checked = check_index(directory, path, c.superblock, c.files, [&](const std::string& what) {
-    c.find(3, "", "index", 0, what).rebuildable = true;
-  });
+  auto checked = check_index(directory, path, c.superblock, c.files,
+                             [&](const std::string& what) { c.find(3, "", "index", 0, what).rebuildable = true; });
   if (!checked) {
     // What passes 1 and 2 reported keeps the index from being read; alone, it is a finding of its own.
-    if (top_good || checked.error().code == ErrorCode::kIo) c.find(3, "", "index", 0, checked.error().message).rebuildable = true;
+    if (top_good || checked.error().code == ErrorCode::kIo)
+      c.find(3, "", "index", 0, checked.error().message).rebuildable = true;
     if (checked.error().code != ErrorCode::kIo) c.out.can_open = false;
   }
   return std::move(c.out);

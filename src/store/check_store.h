@@ -25,7 +25,8 @@ struct StoreCheck {
 };
 
 // Needs the store's lock to be held by the caller. Writes nothing. Errors are of the environment; damage is in the report.
-Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std::string& path, const FsckOptions& options);
+Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std::string& path,
+                               const FsckOptions& options);
 
 // Makes manifest and tables anew, from superblock and segments alone; footers that are damaged are written again. Nothing of the
 // segments' content is changed or removed. The lock is held by the caller.

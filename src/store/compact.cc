@@ -13,8 +13,8 @@
 namespace cairn::store {
 namespace {
 
-constexpr double kSparse = 0.5;       // a segment is a victim when less of it is alive
-constexpr size_t kMaxSources = 16;    // at most, in one compaction
+constexpr double kSparse = 0.5;             // a segment is a victim when less of it is alive
+constexpr size_t kMaxSources = 16;          // at most, in one compaction
 constexpr uint64_t kWriteBuffer = 1 << 20;  // bytes
 
 bool is_covered(const Segment& s) { return s.meta().kind == format::SegmentKind::kCompacted || s.covered(); }
@@ -111,10 +111,11 @@ Result<std::vector<log::ScannedRecord>> Maintenance::kept_records(const Segment&
   options.drop_cache = false;
   TRY_ASSIGN(scan, log::scan_segment(*file, header, options));
   if (!scan.damage.empty())
-    return fail(ErrorCode::kCorrupt, fmt::format("{} at {}: {}", source.name(), scan.damage[0].offset, scan.damage[0].what));
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("{} at {}: {}", source.name(), scan.damage[0].offset, scan.damage[0].what));
   if (scan.records.size() != source.meta().entries)
-    return fail(ErrorCode::kCorrupt, fmt::format("{}: {} records, its footer lists {}", source.name(), scan.records.size(),
-                                                 source.meta().entries));
+    return fail(ErrorCode::kCorrupt, fmt::format("{}: {} records, its footer lists {}", source.name(),
+                                                 scan.records.size(), source.meta().entries));
   std::vector<log::ScannedRecord> kept;
   for (size_t i = 0; i < scan.records.size(); ++i) {
     const log::ScannedRecord& r = scan.records[i];
@@ -156,7 +157,8 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick, uint64_t&
         if (record.header.type == format::RecordType::kErase) ++erases_kept;
         record.offset = out->offset();
         image.resize(format::record_size(record.key.size(), record.stored.size()));
-        format::encode_record(record.header, record.key, record.stored, {header.salt, header.id, record.offset}, image.data());
+        format::encode_record(record.header, record.key, record.stored, {header.salt, header.id, record.offset},
+                              image.data());
         TRY(out->append(image));
         entries.insert(record.key, entry_of(record, header.id));
       }
@@ -166,7 +168,8 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick, uint64_t&
   const auto finish = [&]() -> Result<SegmentSet::Ref> {
     TRY(copy());
     if (!file) return SegmentSet::Ref();
-    const uint64_t base = (out->offset() + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
+    const uint64_t base =
+        (out->offset() + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
     TRY(out->append(Bytes(base - out->offset(), '\0')));
     format::TableTrailer trailer;
     trailer.kind = format::TableKind::kFooter;

@@ -22,7 +22,8 @@ Result<Value> find_value(const Version& version, ValueReader& values, ByteView k
 
 Result<std::shared_ptr<io::Directory>> open_store_directory(io::Env& env, const std::string& path) {
   auto directory = env.open_dir(path);
-  if (!directory) return fail(directory.error().code, fmt::format("cannot open store {}: {}", path, directory.error().message));
+  if (!directory)
+    return fail(directory.error().code, fmt::format("cannot open store {}: {}", path, directory.error().message));
   return std::shared_ptr<io::Directory>(std::move(*directory));
 }
 
@@ -30,29 +31,33 @@ Result<format::Superblock> read_superblock(const io::Directory& directory, const
   auto file = directory.open(format::kSuperblockFile, {});
   if (!file) {
     if (file.error().code == ErrorCode::kNotFound)
-      return fail(ErrorCode::kInvalid, fmt::format("{} is not a CairnFS store (it has no superblock); make one with: mkfs.cairnfs {}",
-                                                   path, path));
+      return fail(
+          ErrorCode::kInvalid,
+          fmt::format("{} is not a CairnFS store (it has no superblock); make one with: mkfs.cairnfs {}", path, path));
     return fail(file.error());
   }
   Bytes bytes(kSuperblockFileSize, '\0');
   TRY_ASSIGN(const size_t got, (*file)->pread(0, bytes));
   if (got < bytes.size())
-    return fail(ErrorCode::kCorrupt,
-                fmt::format("{}/superblock is truncated ({} of {} bytes); run: fsck.cairnfs {}", path, got, bytes.size(), path));
+    return fail(ErrorCode::kCorrupt, fmt::format("{}/superblock is truncated ({} of {} bytes); run: fsck.cairnfs {}",
+                                                 path, got, bytes.size(), path));
   auto superblock = format::decode_superblock(bytes);
   if (superblock) return superblock;
   const Error& e = superblock.error();
-  if (e.code == ErrorCode::kUnsupported) return fail(e.code, fmt::format("{}/superblock: {}; use a newer cairnfs", path, e.message));
+  if (e.code == ErrorCode::kUnsupported)
+    return fail(e.code, fmt::format("{}/superblock: {}; use a newer cairnfs", path, e.message));
   return fail(e.code, fmt::format("{}/superblock: {}; run: fsck.cairnfs {}", path, e.message, path));
 }
 
-Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path, const std::string& owner) {
+Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path,
+                                                 const std::string& owner) {
   auto lock = directory.lock(kLockFile, owner);
   if (!lock) return fail(lock.error().code, fmt::format("store {}: {}", path, lock.error().message));
   return lock;
 }
 
-Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory, size_t block_cache_bytes) {
+Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory,
+                                                               size_t block_cache_bytes) {
   auto files = std::make_shared<SegmentFiles>();
   TRY_ASSIGN(files->directory, directory.open_dir(format::kSegmentsDir));
   files->files = std::make_shared<io::FileCache>();
@@ -77,7 +82,8 @@ Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values
       } else {
         loaded = fail(value.error());
       }
-      if (!loaded && damaged) damaged(fmt::format("liveness map of {}, copy {}: {}", segment->name(), copy, loaded.error().message));
+      if (!loaded && damaged)
+        damaged(fmt::format("liveness map of {}, copy {}: {}", segment->name(), copy, loaded.error().message));
     }
   }
   return decoded;

@@ -21,10 +21,12 @@ inline constexpr char kQuarantineDir[] = "quarantine";
 Result<std::shared_ptr<io::Directory>> open_store_directory(io::Env& env, const std::string& path);
 Result<format::Superblock> read_superblock(const io::Directory& directory, const std::string& path);
 // kBusy says who holds the store.
-Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path, const std::string& owner);
+Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path,
+                                                 const std::string& owner);
 
 // segments/ with its caches.
-Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory, size_t block_cache_bytes);
+Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory,
+                                                               size_t block_cache_bytes);
 
 // Reads the liveness map as of `version`: bits into `liveness`; the header, or one that covers nothing if there is no map.
 // A bitmap of which neither copy can be read leaves its segment all live: `damaged` (may be empty) is told.

@@ -64,8 +64,8 @@ uint64_t Liveness::live_bytes(const SegmentSet& segments) const {
   uint64_t live = 0;
   for (const auto& segment : segments.all()) {
     const auto it = segments_.find(segment->id());
-    const uint64_t bytes = segment->meta().kind == format::SegmentKind::kExtent ? segment->meta().file_size
-                                                                               : segment->meta().record_bytes;
+    const uint64_t bytes =
+        segment->meta().kind == format::SegmentKind::kExtent ? segment->meta().file_size : segment->meta().record_bytes;
     live += bytes - (it == segments_.end() ? 0 : std::min(bytes, it->second.dead_bytes));
   }
   return live;

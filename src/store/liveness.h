@@ -19,7 +19,7 @@ struct SegmentLiveness {
   uint64_t dead = 0;        // bits set
   uint64_t dead_bytes = 0;  // record_size() of the dead
   std::vector<uint64_t> bits;
-  bool changed = false;     // since it was last taken for the map
+  bool changed = false;  // since it was last taken for the map
 };
 
 // Setting a bit twice is harmless. Segments it never heard of are all live. Thread-safe.

@@ -229,7 +229,8 @@ void LogWriter::timer_job() {
       take_token();
       shut_gate();
       // Something may have been written, or rolled over, while the gate was closing: then there is no need.
-      if (!active_->writer.has_uncommitted() && active_->writer.last_mark().offset != 0 && kept_ == 0 && fits(0)) place_mark();
+      if (!active_->writer.has_uncommitted() && active_->writer.last_mark().offset != 0 && kept_ == 0 && fits(0))
+        place_mark();
       open_gate();
       result = commit();
       drop_token();

@@ -14,10 +14,11 @@
 namespace cairn::store {
 namespace {
 
-constexpr uint64_t kWriteBehindBytes = 4ull << 20;  // unwritten bytes of the open segment before they are written behind
-constexpr size_t kMaxSealing = 2;                   // segments waiting for their seal before writers wait
+constexpr uint64_t kWriteBehindBytes = 4ull
+                                       << 20;  // unwritten bytes of the open segment before they are written behind
+constexpr size_t kMaxSealing = 2;              // segments waiting for their seal before writers wait
 constexpr size_t kIdleSlabs = 1;
-constexpr uint64_t kReserveSegments = 4;            // kept back for erases, maps and compaction
+constexpr uint64_t kReserveSegments = 4;  // kept back for erases, maps and compaction
 
 Error read_only_error(const Error& cause) {
   return {ErrorCode::kReadOnly, cause.os_errno, "store is read-only after an error: " + cause.message};
@@ -65,8 +66,8 @@ void LogWriter::fail_store(const Error& error) {
 // Room that the open segment still has for promises: what is left after records, their footer entries, one mark, and the table's
 // fixed parts.
 bool LogWriter::fits(uint64_t room) const {
-  const uint64_t used = active_->writer.end() + active_->footer_cost + promised_ + log::SegmentWriter::kMarkRoom +
-                        format::kTableOverhead;
+  const uint64_t used =
+      active_->writer.end() + active_->footer_cost + promised_ + log::SegmentWriter::kMarkRoom + format::kTableOverhead;
   return used + room <= config_.superblock.segment_size;
 }
 
@@ -80,7 +81,8 @@ Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind) {
     });
     TRY(check_running());
     // What frees space may use the reserve: deleting works on a full store.
-    if (kind == Store::OperationKind::kGrow && config_.has_room && !config_.has_room(kReserveSegments * config_.superblock.segment_size))
+    if (kind == Store::OperationKind::kGrow && config_.has_room &&
+        !config_.has_room(kReserveSegments * config_.superblock.segment_size))
       return fail(ErrorCode::kNoSpace, "the store's limit is reached");
     if (fits(room)) break;
     TRY(roll(room, false));
@@ -162,8 +164,8 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     header.seq = first.next(i);
     header.raw_length = c.raw_length;
     header.value_checksum = c.value_checksum;
-    header.flags = static_cast<uint8_t>((i == 0 ? format::kBatchFirst : 0) |
-                                        (i + 1 == changes.size() ? format::kBatchLast : 0));
+    header.flags =
+        static_cast<uint8_t>((i == 0 ? format::kBatchFirst : 0) | (i + 1 == changes.size() ? format::kBatchLast : 0));
     format::encode_record(header, c.key, c.stored, segment->writer.place(at), slab + at);
     format::IndexEntry entry;
     entry.seq = header.seq;

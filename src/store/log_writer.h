@@ -52,7 +52,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     format::Superblock superblock;
     uint64_t commit_interval_ms = 0;  // 0: no timer
     std::shared_ptr<Logger> logger;
-    std::function<void()> on_sealed;  // called without locks after each seal
+    std::function<void()> on_sealed;               // called without locks after each seal
     std::function<bool(uint64_t bytes)> has_room;  // cache mode: may the store take so many more bytes on disk?
   };
   struct Start {
@@ -156,13 +156,13 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   std::optional<Error> prepare_error_ GUARDED_BY(mu_);
   bool preparing_ GUARDED_BY(mu_) = false;
   SeqNo next_seq_ GUARDED_BY(mu_);
-  SeqNo commit_first_ GUARDED_BY(mu_);            // first sequence number of the commit being filled
+  SeqNo commit_first_ GUARDED_BY(mu_);  // first sequence number of the commit being filled
   log::MarkPlace last_mark_ GUARDED_BY(mu_);
   bool mark_repeated_ GUARDED_BY(mu_) = true;
   SegmentId last_log_ GUARDED_BY(mu_);
-  std::deque<Ticket> tickets_ GUARDED_BY(mu_);    // in sequence order
-  uint64_t promised_ GUARDED_BY(mu_) = 0;         // bytes of room given out, kept ones included
-  uint64_t kept_ GUARDED_BY(mu_) = 0;             // bytes
+  std::deque<Ticket> tickets_ GUARDED_BY(mu_);  // in sequence order
+  uint64_t promised_ GUARDED_BY(mu_) = 0;       // bytes of room given out, kept ones included
+  uint64_t kept_ GUARDED_BY(mu_) = 0;           // bytes
   uint64_t open_operations_ GUARDED_BY(mu_) = 0;
   bool gate_shut_ GUARDED_BY(mu_) = false;
   bool io_busy_ GUARDED_BY(mu_) = false;

@@ -14,7 +14,8 @@
 namespace cairn::store {
 namespace {
 
-constexpr uint64_t kMapInterval = 4;  // sealed segments between two maps; merging follows the map, so it bounds unmerged footers
+constexpr uint64_t kMapInterval =
+    4;  // sealed segments between two maps; merging follows the map, so it bounds unmerged footers
 
 }  // namespace
 
@@ -90,8 +91,8 @@ Result<bool> Maintenance::step() {
     loaded_ = true;
   }
   using Step = Result<bool> (Maintenance::*)();
-  for (const Step part : {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step, &Maintenance::merge_step,
-                          &Maintenance::compact_step, &Maintenance::filter_step}) {
+  for (const Step part : {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step,
+                          &Maintenance::merge_step, &Maintenance::compact_step, &Maintenance::filter_step}) {
     TRY_ASSIGN(const bool did, (this->*part)());
     if (did) return true;
   }
@@ -152,7 +153,8 @@ Result<void> Maintenance::write_map_record(const Bytes& key, const std::optional
     c.raw_length = static_cast<uint32_t>(value->size());
     if (value->size() > format::kMaxInlineValue) {
       c.codec = format::compress(config_.superblock.compression, *value, c.storage);
-      if (c.codec != format::Codec::kNone && c.storage.size() <= format::kMaxInlineValue) c.codec = format::Codec::kNone;
+      if (c.codec != format::Codec::kNone && c.storage.size() <= format::kMaxInlineValue)
+        c.codec = format::Codec::kNone;
       if (c.codec != format::Codec::kNone) c.stored = c.storage;
     }
   } else {
@@ -262,7 +264,8 @@ Result<void> Maintenance::unlink_tables() {
 
 // Installs `replacement` (or nothing) in the place of `sources`: manifest first, sources become retired; their files go when the last
 // reader does.
-Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& sources, const SegmentSet::Ref& replacement) {
+Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& sources,
+                                           const SegmentSet::Ref& replacement) {
   const auto is_source = [&](SegmentId id) {
     return std::any_of(sources.begin(), sources.end(), [&](const auto& s) { return s->id() == id; });
   };
@@ -305,7 +308,8 @@ Result<bool> Maintenance::unlink_step() {
   for (const auto& [id, bytes] : gone) {
     const auto name = format::segment_file_name(id);
     config_.files->files->forget(name);
-    if (auto unlinked = config_.files->directory->unlink(name); !unlinked && unlinked.error().code != ErrorCode::kNotFound)
+    if (auto unlinked = config_.files->directory->unlink(name);
+        !unlinked && unlinked.error().code != ErrorCode::kNotFound)
       return fail(unlinked.error());
     unreclaimed_bytes_ -= bytes;
   }
@@ -313,7 +317,9 @@ Result<bool> Maintenance::unlink_step() {
   // Only now nothing can bring them back.
   TRY(catalog_->apply(
       [&](index::Manifest& m) {
-        std::erase_if(m.retired, [&](SegmentId id) { return std::any_of(gone.begin(), gone.end(), [&](const auto& g) { return g.first == id; }); });
+        std::erase_if(m.retired, [&](SegmentId id) {
+          return std::any_of(gone.begin(), gone.end(), [&](const auto& g) { return g.first == id; });
+        });
       },
       [](Version&) {}));
   for (const auto& [id, bytes] : gone) {

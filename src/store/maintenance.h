@@ -92,16 +92,17 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   const std::shared_ptr<LogWriter> log_;
 
   // Only the one that works (running_) touches these.
-  Liveness liveness_;              // thread-safe by itself: statistics read it
+  Liveness liveness_;  // thread-safe by itself: statistics read it
   bool loaded_ = false;
-  SeqNo killed_through_;           // kills of all records up to here are in liveness_
-  SeqNo map_through_;              // ... are in the map last written to the log
-  SeqNo map_seq_;                  // that map's last record: durable once the log is, up to here
-  SeqNo merge_through_;            // ... are in a durable map: footers up to here may be merged
-  SeqNo erase_through_;            // ... are in a durable map, twice: erases up to here are garbage
+  SeqNo killed_through_;  // kills of all records up to here are in liveness_
+  SeqNo map_through_;     // ... are in the map last written to the log
+  SeqNo map_seq_;         // that map's last record: durable once the log is, up to here
+  SeqNo merge_through_;   // ... are in a durable map: footers up to here may be merged
+  SeqNo erase_through_;   // ... are in a durable map, twice: erases up to here are garbage
   SeqNo previous_map_through_;
   uint64_t killed_since_map_ = 0;  // segments
-  std::vector<SegmentId> changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
+  std::vector<SegmentId>
+      changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
   Ordinals ordinals_;
   std::vector<SegmentId> dead_extents_;
   struct DoomedTable {
@@ -110,8 +111,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
     uint64_t bytes;
   };
   std::vector<DoomedTable> doomed_tables_;  // merged away, perhaps still read
-  std::vector<SegmentId> forgotten_;       // gone for good: their bitmaps are erased with the next map
-  std::vector<SegmentId> uncompactable_;   // damaged: left as they are
+  std::vector<SegmentId> forgotten_;        // gone for good: their bitmaps are erased with the next map
+  std::vector<SegmentId> uncompactable_;    // damaged: left as they are
 
   mutable Mutex mu_;
   CondVar idle_;

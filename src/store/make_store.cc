@@ -41,17 +41,22 @@ Result<format::Compression> parse_compression(const std::string& text) {
 Result<uint64_t> choose_segment_size(const StoreGeometry& g) {
   const bool cache = g.mode == Mode::kCache;
   if (cache && g.limit < kMinLimitSegments * kMiB)
-    return fail(ErrorCode::kInvalid, fmt::format("limit of {} bytes is too small: a cache needs room for {} segments of 1 MiB, so at "
-                                                 "least --limit 16M", g.limit, kMinLimitSegments));
+    return fail(ErrorCode::kInvalid,
+                fmt::format("limit of {} bytes is too small: a cache needs room for {} segments of 1 MiB, so at "
+                            "least --limit 16M",
+                            g.limit, kMinLimitSegments));
   uint64_t size = g.segment_size;
   if (size == 0) {
     size = cache ? std::clamp<uint64_t>(g.limit / 64, kMiB, 64 * kMiB) / 4096 * 4096 : 32 * kMiB;
   }
   if (size < kMinSegment || size > kMaxSegment || size % 4096 != 0)
-    return fail(ErrorCode::kInvalid, fmt::format("segment size of {} bytes: allowed are multiples of 4K from 64K to 1G", size));
+    return fail(ErrorCode::kInvalid,
+                fmt::format("segment size of {} bytes: allowed are multiples of 4K from 64K to 1G", size));
   if (cache && size > g.limit / kMinLimitSegments)
-    return fail(ErrorCode::kInvalid, fmt::format("segment size of {} bytes is too large: at least {} segments must fit the limit of {} "
-                                                 "bytes", size, kMinLimitSegments, g.limit));
+    return fail(ErrorCode::kInvalid,
+                fmt::format("segment size of {} bytes is too large: at least {} segments must fit the limit of {} "
+                            "bytes",
+                            size, kMinLimitSegments, g.limit));
   return size;
 }
 
@@ -65,8 +70,10 @@ Result<format::Superblock> plan(io::Env& env, const StoreGeometry& g) {
   TRY_ASSIGN(sb.segment_size, choose_segment_size(g));
   sb.chunk_size = g.chunk_size ? g.chunk_size : std::min<uint64_t>(128 * kKiB, std::bit_floor(sb.segment_size / 8));
   if (!std::has_single_bit(sb.chunk_size) || sb.chunk_size < kMinChunk || sb.chunk_size > sb.segment_size / 8)
-    return fail(ErrorCode::kInvalid, fmt::format("chunk size of {} bytes: allowed are powers of two from 4K to an eighth of the segment "
-                                                 "size ({} bytes)", sb.chunk_size, sb.segment_size));
+    return fail(ErrorCode::kInvalid,
+                fmt::format("chunk size of {} bytes: allowed are powers of two from 4K to an eighth of the segment "
+                            "size ({} bytes)",
+                            sb.chunk_size, sb.segment_size));
   const uint64_t random[2] = {env.random(), env.random()};
   std::memcpy(sb.uuid.data(), random, sizeof random);
   sb.uuid[6] = static_cast<unsigned char>((sb.uuid[6] & 0x0f) | 0x40);  // RFC 9562: version 4, variant 10
@@ -89,7 +96,8 @@ Result<void> clear_store(io::Directory& directory) {
     for (const std::string& file : names) TRY((*sub)->unlink(file));
     TRY((*sub)->sync());
   }
-  if (auto gone = directory.unlink(index::kManifestFile); !gone && gone.error().code != ErrorCode::kNotFound) return gone;
+  if (auto gone = directory.unlink(index::kManifestFile); !gone && gone.error().code != ErrorCode::kNotFound)
+    return gone;
   return {};
 }
 
@@ -98,9 +106,11 @@ Result<void> check_empty(io::Directory& directory, const std::string& path, bool
   if (names.empty()) return {};
   const bool is_store = std::find(names.begin(), names.end(), format::kSuperblockFile) != names.end();
   if (!is_store)
-    return fail(ErrorCode::kNotEmpty, fmt::format("{} is not empty and not a store: choose another directory, or empty it", path));
+    return fail(ErrorCode::kNotEmpty,
+                fmt::format("{} is not empty and not a store: choose another directory, or empty it", path));
   if (!force)
-    return fail(ErrorCode::kNotEmpty, fmt::format("{} already holds a store: use --force to destroy it, or choose another directory", path));
+    return fail(ErrorCode::kNotEmpty,
+                fmt::format("{} already holds a store: use --force to destroy it, or choose another directory", path));
   return clear_store(directory);
 }
 

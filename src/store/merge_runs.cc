@@ -29,7 +29,8 @@ index::ManifestRun meta_of(const Run& run) {
 std::shared_ptr<const Run> select(const index::ManifestRun& metas, const Run& from) {
   auto out = std::make_shared<Run>();
   for (const index::ManifestTable& meta : metas.tables) {
-    const auto it = std::find_if(from.tables.begin(), from.tables.end(), [&](const RunTable& t) { return t.meta.id == meta.id; });
+    const auto it =
+        std::find_if(from.tables.begin(), from.tables.end(), [&](const RunTable& t) { return t.meta.id == meta.id; });
     CHECK(it != from.tables.end());
     out->tables.push_back({meta, it->table});
   }
@@ -54,7 +55,9 @@ Result<RunTable> Maintenance::open_table(const index::ManifestTable& meta) {
   index::Table::Identity identity;
   identity.id = meta.id.value;
   identity.name = std::string(index::kIndexDir) + "/" + name;
-  auto open = [files = config_.files->files, dir = config_.index_directory, name] { return files->open(*dir, name, {}); };
+  auto open = [files = config_.files->files, dir = config_.index_directory, name] {
+    return files->open(*dir, name, {});
+  };
   TRY_ASSIGN(auto table, index::Table::open(std::move(open), identity, config_.files->blocks));
   return RunTable{meta, std::move(table)};
 }
@@ -112,8 +115,9 @@ Result<bool> Maintenance::merge_runs(const Version& version) {
   const auto pick = index::pick_merge(sizes);
   if (!pick) return false;
   const auto options = merge_options(pick->bottom(sizes.size()));
-  std::vector<std::shared_ptr<const Run>> inputs(version.runs.begin() + static_cast<ptrdiff_t>(pick->first),
-                                                 version.runs.begin() + static_cast<ptrdiff_t>(pick->first + pick->count));
+  std::vector<std::shared_ptr<const Run>> inputs(
+      version.runs.begin() + static_cast<ptrdiff_t>(pick->first),
+      version.runs.begin() + static_cast<ptrdiff_t>(pick->first + pick->count));
   auto output = std::make_shared<const Run>();
   std::optional<Bytes> resume = Bytes();
   while (resume) {
@@ -137,7 +141,8 @@ Result<bool> Maintenance::merge_runs(const Version& version) {
 
 // Replaces [output, inputs...], which stand at `first`, by [longer, what is left of the inputs]; `inputs` become that.
 Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shared_ptr<const Run>>& inputs,
-                                             const std::shared_ptr<const Run>& output, const std::shared_ptr<const Run>& longer,
+                                             const std::shared_ptr<const Run>& output,
+                                             const std::shared_ptr<const Run>& longer,
                                              const std::optional<Bytes>& resume) {
   const size_t old_count = inputs.size() + (output->tables.empty() ? 0 : 1);
   std::vector<std::shared_ptr<const Run>> left;
@@ -146,7 +151,8 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
     index::ManifestRun rest;
     if (resume) rest = index::clip_run(meta_of(*input), *resume);
     for (const RunTable& t : input->tables)
-      if (std::none_of(rest.tables.begin(), rest.tables.end(), [&](const auto& r) { return r.id == t.meta.id; })) gone.push_back(t);
+      if (std::none_of(rest.tables.begin(), rest.tables.end(), [&](const auto& r) { return r.id == t.meta.id; }))
+        gone.push_back(t);
     if (!rest.tables.empty()) left.push_back(select(rest, *input));
   }
   std::vector<std::shared_ptr<const Run>> now;

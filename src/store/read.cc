@@ -11,7 +11,8 @@ using store::FoundEntry;
 
 namespace {
 
-Result<Value> get_from(const store::Version& version, SeqNo max_seq, store::ValueReader& values, ByteView key, ReadRange range) {
+Result<Value> get_from(const store::Version& version, SeqNo max_seq, store::ValueReader& values, ByteView key,
+                       ReadRange range) {
   TRY_ASSIGN(auto found, version.find(key, max_seq));
   if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
   return values.read(version, key, *found, range);
@@ -58,8 +59,12 @@ Cursor Snapshot::scan(ByteView prefix) const {
 
 // ---- Cursor ----
 
-Cursor::Impl::Impl(std::shared_ptr<const store::Version> version, SeqNo max_seq, Bytes prefix, store::ValueReader* values)
-    : version_(std::move(version)), max_seq_(max_seq), prefix_(std::move(prefix)), values_(values),
+Cursor::Impl::Impl(std::shared_ptr<const store::Version> version, SeqNo max_seq, Bytes prefix,
+                   store::ValueReader* values)
+    : version_(std::move(version)),
+      max_seq_(max_seq),
+      prefix_(std::move(prefix)),
+      values_(values),
       iterator_(version_->iterate(true)) {
   seek(prefix_);
 }

@@ -35,7 +35,7 @@ struct Rebuild {
   std::shared_ptr<const SegmentFiles> files{};
   std::shared_ptr<io::Directory> index_directory{};
   format::Superblock superblock{};
-  std::vector<Source> sources{};      // log and compacted, by range
+  std::vector<Source> sources{};  // log and compacted, by range
   std::vector<Source> extents{};
   std::vector<SegmentId> dropped{};   // retired, or replaced by a compaction that is complete
   std::vector<std::string> unused{};  // prepared files and torn compactions: nothing in them that is not elsewhere
@@ -124,7 +124,8 @@ Result<bool> use_footer(Rebuild& r, Source& s) {
 Result<bool> make_footer(Rebuild& r, Source& s) {
   TRY_ASSIGN(auto file, r.files->directory->open(s.name, {}));
   log::ScanOptions options;
-  if (const Source* next = successor(r, s)) options.durable_end = next->header.previous_mark_offset + format::kMarkRecordSize;
+  if (const Source* next = successor(r, s))
+    options.durable_end = next->header.previous_mark_offset + format::kMarkRecordSize;
   options.keep_damaged = true;  // a damaged value stays listed: reading it is an error, never an older version
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, s.header, options));
   if (scan.records.empty()) return false;
@@ -229,7 +230,8 @@ void settle_ownership(Rebuild& r, const FoundMap& map) {
       kept.push_back(std::move(s));
     }
   }
-  std::sort(kept.begin(), kept.end(), [](const Source& a, const Source& b) { return a.meta.range.first < b.meta.range.first; });
+  std::sort(kept.begin(), kept.end(),
+            [](const Source& a, const Source& b) { return a.meta.range.first < b.meta.range.first; });
   r.sources = std::move(kept);
 }
 
@@ -239,8 +241,12 @@ void settle_ownership(Rebuild& r, const FoundMap& map) {
 // what it replaced, so those stay levels of their own.
 class LiveEntries final : public index::Iterator {
  public:
-  LiveEntries(std::shared_ptr<const index::Table> footer, std::shared_ptr<const Segment> segment, const Liveness& liveness)
-      : footer_(std::move(footer)), segment_(std::move(segment)), liveness_(liveness), inner_(footer_->iterate(false)) {}
+  LiveEntries(std::shared_ptr<const index::Table> footer, std::shared_ptr<const Segment> segment,
+              const Liveness& liveness)
+      : footer_(std::move(footer)),
+        segment_(std::move(segment)),
+        liveness_(liveness),
+        inner_(footer_->iterate(false)) {}
   Result<void> seek(ByteView target, SeqNo max_seq) override {
     TRY(inner_->seek(target, max_seq));
     return skip();
@@ -281,7 +287,8 @@ Result<index::ManifestRun> write_tables(Rebuild& r, const FoundMap& map, uint64_
     if (const auto it = map.bits.find(s.id); it != map.bits.end())
       for (const auto& [seq, value] : it->second) {
         // Bits are only ever added: every version that fits the segment counts, and one that does not belongs to nothing here.
-        if (auto loaded = liveness.load(s.id, s.meta.entries, value); !loaded && loaded.error().code != ErrorCode::kCorrupt)
+        if (auto loaded = liveness.load(s.id, s.meta.entries, value);
+            !loaded && loaded.error().code != ErrorCode::kCorrupt)
           return fail(loaded.error());
       }
     TRY_ASSIGN(auto footer, s.segment->footer());
@@ -292,7 +299,9 @@ Result<index::ManifestRun> write_tables(Rebuild& r, const FoundMap& map, uint64_
   options.bottom = true;
   options.max_step_bytes = UINT64_MAX;
   options.next_id = [&] { return TableId(next_table++); };
-  options.create = [&](TableId id) { return r.index_directory->open(index::table_file_name(id), {io::OpenMode::kCreate, false}); };
+  options.create = [&](TableId id) {
+    return r.index_directory->open(index::table_file_name(id), {io::OpenMode::kCreate, false});
+  };
   options.random = [&] { return r.env.random(); };
   TRY_ASSIGN(auto output, index::merge_step(*merged, {}, options));
   TRY(r.index_directory->sync());

@@ -60,7 +60,8 @@ Result<void> load_named(State& s) {
     auto segment = std::make_shared<const Segment>(meta, c.files);
     s.segments.push_back(segment);
     s.highest_id = std::max(s.highest_id, meta.id);
-    if (meta.kind == format::SegmentKind::kLog && !meta.covered) s.levels.push_back({segment, nullptr, nullptr, nullptr});
+    if (meta.kind == format::SegmentKind::kLog && !meta.covered)
+      s.levels.push_back({segment, nullptr, nullptr, nullptr});
   }
   s.last_log = m.last_log;
   s.last_mark = {m.last_mark, m.last_mark_offset, m.last_mark_checksum};
@@ -118,8 +119,9 @@ Result<void> classify(State& s, SegmentId id, const std::string& name) {
   } else if (id > s.last_log) {
     s.logs.push_back({id, name, *header});
   } else {
-    return fail(ErrorCode::kCorrupt, fmt::format("{}/segments/{}: a log segment that the manifest should name but does not; {}",
-                                                 c.path, name, advice(c)));
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("{}/segments/{}: a log segment that the manifest should name but does not; {}", c.path,
+                            name, advice(c)));
   }
   return {};
 }
@@ -141,8 +143,8 @@ Result<void> list_unnamed(State& s) {
   for (const auto& segment : s.segments) {
     if (present.contains(segment->id())) continue;
     ++s.out.damaged;  // what it held reads as an error
-    s.context.logger->error("segment_missing file={} first_seq={} last_seq={}", segment->name(), segment->meta().range.first.value,
-                            segment->meta().range.last.value);
+    s.context.logger->error("segment_missing file={} first_seq={} last_seq={}", segment->name(),
+                            segment->meta().range.first.value, segment->meta().range.last.value);
   }
   std::sort(s.logs.begin(), s.logs.end(), [](const Unnamed& a, const Unnamed& b) { return a.id < b.id; });
   return {};
@@ -152,12 +154,15 @@ Result<void> list_unnamed(State& s) {
 
 Result<void> check_chain(const State& s, const Unnamed& segment) {
   const format::SegmentHeader& h = segment.header;
-  if (h.previous_id == s.last_log && h.previous_mark == s.last_mark.number && h.previous_mark_checksum == s.last_mark.checksum)
+  if (h.previous_id == s.last_log && h.previous_mark == s.last_mark.number &&
+      h.previous_mark_checksum == s.last_mark.checksum)
     return {};
-  return fail(ErrorCode::kCorrupt,
-              fmt::format("{}/segments/{} follows segment {} (commit {}), but the log before it ends with segment {} (commit {}); {}",
-                          s.context.path, segment.name, h.previous_id.value, h.previous_mark.value, s.last_log.value,
-                          s.last_mark.number.value, advice(s.context)));
+  return fail(
+      ErrorCode::kCorrupt,
+      fmt::format(
+          "{}/segments/{} follows segment {} (commit {}), but the log before it ends with segment {} (commit {}); {}",
+          s.context.path, segment.name, h.previous_id.value, h.previous_mark.value, s.last_log.value,
+          s.last_mark.number.value, advice(s.context)));
 }
 
 index::ManifestSegment meta_of(const Unnamed& segment, const format::TableTrailer& trailer, uint64_t file_size) {
@@ -202,13 +207,15 @@ Result<bool> load_by_footer(State& s, const Unnamed& segment, const format::Segm
   const format::TableTrailer& t = (*footer)->trailer();
   if (t.last_mark != successor.previous_mark || t.last_mark_checksum != successor.previous_mark_checksum) return false;
   auto sealed = std::make_shared<const Segment>(meta_of(segment, t, stat.size), s.context.files);
-  append_level(s, segment, {sealed, nullptr, nullptr, *footer}, {t.last_mark, t.last_mark_offset, t.last_mark_checksum}, t.next_ino);
+  append_level(s, segment, {sealed, nullptr, nullptr, *footer}, {t.last_mark, t.last_mark_offset, t.last_mark_checksum},
+               t.next_ino);
   return true;
 }
 
 // Writes the kept bytes again (after an I/O error the page cache may look clean while the disk is not), the footer behind them,
 // and cuts the rest off.
-Result<uint64_t> reseal(const RecoverContext& c, const std::string& name, const log::SegmentScan& scan, ByteView footer) {
+Result<uint64_t> reseal(const RecoverContext& c, const std::string& name, const log::SegmentScan& scan,
+                        ByteView footer) {
   TRY_ASSIGN(auto file, c.files->directory->open(name, {io::OpenMode::kReadWrite, false}));
   TRY(file->truncate(scan.end));
   TRY(file->pwrite(0, ByteView(*scan.image).substr(0, scan.end)));
@@ -228,7 +235,8 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, segment.header, options));
   for (const log::Damage& d : scan.damage) {
     ++s.out.damaged;
-    c.logger->error("log_damaged file=segments/{} offset={} length={} what=\"{}\"", segment.name, d.offset, d.length, d.what);
+    c.logger->error("log_damaged file=segments/{} offset={} length={} what=\"{}\"", segment.name, d.offset, d.length,
+                    d.what);
   }
   if (scan.records.empty()) {
     s.out.leftovers.push_back(segment.name);  // nothing in it was ever acknowledged
@@ -294,9 +302,11 @@ Result<void> load_footers(State& s) {
     auto file = level.segment->file();
     if (!file) {
       if (file.error().code != ErrorCode::kNotFound) return fail(file.error());
-      return fail(ErrorCode::kCorrupt, fmt::format("{}/{} is missing; {}", s.context.path, level.segment->name(), advice(s.context)));
+      return fail(ErrorCode::kCorrupt,
+                  fmt::format("{}/{} is missing; {}", s.context.path, level.segment->name(), advice(s.context)));
     }
-    TRY_ASSIGN(const auto header, log::read_segment_header(**file, level.segment->name(), level.segment->id(), nullptr));
+    TRY_ASSIGN(const auto header,
+               log::read_segment_header(**file, level.segment->name(), level.segment->id(), nullptr));
     log::ScanOptions options;
     options.durable_end = level.segment->meta().file_size;
     TRY_ASSIGN(const auto scan, log::scan_segment(**file, header, options));
@@ -314,7 +324,8 @@ Result<void> adopt_extents(State& s) {
     TRY(entries->seek({}));
     while (entries->valid()) {
       if (entries->entry().type == format::RecordType::kExtent && entries->entry().has_small) {
-        if (auto pointer = format::decode_extent_pointer(entries->entry().small)) pointers.emplace(pointer->segment, *pointer);
+        if (auto pointer = format::decode_extent_pointer(entries->entry().small))
+          pointers.emplace(pointer->segment, *pointer);
       }
       TRY(entries->next());
     }
@@ -372,7 +383,14 @@ Result<Bytes> build_footer(const index::Memtable& memtable, format::TableTrailer
 }
 
 Result<Recovered> recover(const RecoverContext& context) {
-  State s{.context = context, .out = {}, .segments = {}, .levels = {}, .logs = {}, .extents = {}, .last_mark = {}, .last_log = {},
+  State s{.context = context,
+          .out = {},
+          .segments = {},
+          .levels = {},
+          .logs = {},
+          .extents = {},
+          .last_mark = {},
+          .last_log = {},
           .highest_id = {}};
   s.out.version = std::make_shared<Version>();
   TRY(load_named(s));

@@ -20,10 +20,11 @@ struct Recovered {
   index::Manifest manifest;
   std::shared_ptr<Version> version;
   LogWriter::Start start;
-  std::vector<std::string> leftovers;  // files in segments/ that hold nothing: to be unlinked once the manifest is written
-  std::vector<std::string> unreadable; // files in segments/ whose header cannot be read: to be moved to quarantine/
-  bool changed = false;                // the manifest on disk is behind `manifest`
-  uint64_t damaged = 0;                // ranges found damaged below a durable position
+  std::vector<std::string>
+      leftovers;  // files in segments/ that hold nothing: to be unlinked once the manifest is written
+  std::vector<std::string> unreadable;  // files in segments/ whose header cannot be read: to be moved to quarantine/
+  bool changed = false;                 // the manifest on disk is behind `manifest`
+  uint64_t damaged = 0;                 // ranges found damaged below a durable position
 };
 
 struct RecoverContext {

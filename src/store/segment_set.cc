@@ -58,7 +58,8 @@ SegmentSet::SegmentSet(std::vector<Ref> segments) : by_range_(std::move(segments
   const auto is_owner = [](const Ref& s) { return s->meta().kind != format::SegmentKind::kExtent; };
   auto extents = std::stable_partition(by_range_.begin(), by_range_.end(), is_owner);
   owners_ = static_cast<size_t>(extents - by_range_.begin());
-  std::sort(by_range_.begin(), extents, [](const Ref& a, const Ref& b) { return a->meta().range.first < b->meta().range.first; });
+  std::sort(by_range_.begin(), extents,
+            [](const Ref& a, const Ref& b) { return a->meta().range.first < b->meta().range.first; });
   std::sort(extents, by_range_.end(), [](const Ref& a, const Ref& b) { return a->id() < b->id(); });
   by_id_.reserve(by_range_.size());
   for (size_t i = 0; i < by_range_.size(); ++i) by_id_.emplace(by_range_[i]->id(), i);
@@ -71,7 +72,8 @@ const SegmentSet::Ref* SegmentSet::find(SegmentId id) const {
 
 const SegmentSet::Ref* SegmentSet::owner(SeqNo seq) const {
   const auto end = by_range_.begin() + static_cast<ptrdiff_t>(owners_);
-  auto it = std::upper_bound(by_range_.begin(), end, seq, [](SeqNo s, const Ref& r) { return s < r->meta().range.first; });
+  auto it =
+      std::upper_bound(by_range_.begin(), end, seq, [](SeqNo s, const Ref& r) { return s < r->meta().range.first; });
   if (it == by_range_.begin()) return nullptr;
   --it;
   return (*it)->meta().range.contains(seq) ? &*it : nullptr;

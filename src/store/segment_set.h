@@ -69,7 +69,7 @@ class SegmentSet {
   SegmentSet() = default;
   explicit SegmentSet(std::vector<Ref> segments);
   [[nodiscard]] const Ref* find(SegmentId id) const;
-  [[nodiscard]] const Ref* owner(SeqNo seq) const;  // null if nobody owns it
+  [[nodiscard]] const Ref* owner(SeqNo seq) const;                         // null if nobody owns it
   [[nodiscard]] const std::vector<Ref>& all() const { return by_range_; }  // owners by range, then extents by id
 
  private:

@@ -24,7 +24,8 @@ Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovere
   io::Directory& segments = *impl.files->directory;
   for (const std::string& name : recovered.leftovers) TRY(segments.unlink(name));
   if (!recovered.unreadable.empty()) {
-    if (auto made = impl.directory->make_dir(store::kQuarantineDir); !made && made.error().code != ErrorCode::kExists) return made;
+    if (auto made = impl.directory->make_dir(store::kQuarantineDir); !made && made.error().code != ErrorCode::kExists)
+      return made;
     TRY_ASSIGN(auto quarantine, impl.directory->open_dir(store::kQuarantineDir));
     for (const std::string& name : recovered.unreadable) TRY(segments.rename_into(name, *quarantine, name));
     TRY(quarantine->sync());
@@ -63,8 +64,8 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
   if (impl.superblock.limit != 0)
     config.has_room = [&impl](uint64_t bytes) { return impl.allocated() + bytes <= impl.superblock.limit; };
   impl.log = std::make_shared<store::LogWriter>(config, impl.catalog.get(), recovered.start);
-  store::Maintenance::Config maintenance_config{impl.env, impl.index_directory, impl.files, impl.filter,
-                                                impl.superblock, impl.logger};
+  store::Maintenance::Config maintenance_config{impl.env,    impl.index_directory, impl.files,
+                                                impl.filter, impl.superblock,      impl.logger};
   impl.maintenance =
       std::make_shared<store::Maintenance>(maintenance_config, impl.catalog.get(), impl.values.get(), impl.log);
   *maintenance = impl.maintenance;
@@ -75,7 +76,8 @@ Result<void> open_directories(Store::Impl& impl, const std::string& path) {
   TRY_ASSIGN(impl.files, store::open_segment_files(*impl.directory, impl.options.block_cache_bytes));
   auto index_directory = impl.directory->open_dir(index::kIndexDir);
   if (!index_directory && index_directory.error().code == ErrorCode::kNotFound)
-    return fail(ErrorCode::kCorrupt, fmt::format("{}/{} is missing; run: fsck.cairnfs --rebuild-index {}", path, index::kIndexDir, path));
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("{}/{} is missing; run: fsck.cairnfs --rebuild-index {}", path, index::kIndexDir, path));
   if (!index_directory) return fail(index_directory.error());
   impl.index_directory = std::move(*index_directory);
   return {};
@@ -98,9 +100,16 @@ Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path
   TRY_ASSIGN(impl->lock, store::lock_store(*impl->directory, path, options.owner));
   TRY(open_directories(*impl, path));
 
-  store::RecoverContext context{path, impl->directory.get(), impl->files, impl->index_directory, impl->superblock, options.read_only, impl->logger.get()};
+  store::RecoverContext context{path,
+                                impl->directory.get(),
+                                impl->files,
+                                impl->index_directory,
+                                impl->superblock,
+                                options.read_only,
+                                impl->logger.get()};
   TRY_ASSIGN(auto recovered, store::recover(context));
-  impl->catalog = std::make_shared<store::Catalog>(impl->directory, impl->superblock.uuid, recovered.manifest, recovered.version);
+  impl->catalog =
+      std::make_shared<store::Catalog>(impl->directory, impl->superblock.uuid, recovered.manifest, recovered.version);
   impl->values = std::make_unique<store::ValueReader>(impl->files, options.chunk_cache_bytes);
   impl->read_only_next_number = recovered.start.next_number;
   if (!options.read_only) {
@@ -148,7 +157,8 @@ Result<void> Store::write(const WriteBatch& batch, Durability durability) {
   if (cost > max_operation_room())
     return fail(ErrorCode::kTooLarge, fmt::format("batch of {} bytes: at most {} in a store with segments of {}", cost,
                                                   max_operation_room(), impl_->superblock.segment_size));
-  const bool only_erases = std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c->is_erase; });
+  const bool only_erases =
+      std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c->is_erase; });
   TRY(impl_->log->begin(cost, only_erases ? OperationKind::kFree : OperationKind::kGrow));
   impl_->log->write(changes, cost);
   impl_->log->end(0);
@@ -194,7 +204,8 @@ void Store::set_commit_hook(std::function<Result<void>(Operation&)> hook) {
   });
 }
 
-Store::Operation::Operation(Operation&& other) noexcept : store_(std::exchange(other.store_, nullptr)), room_(other.room_) {}
+Store::Operation::Operation(Operation&& other) noexcept
+    : store_(std::exchange(other.store_, nullptr)), room_(other.room_) {}
 
 Store::Operation::~Operation() {
   if (store_) store_->impl_->log->end(room_);

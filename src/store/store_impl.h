@@ -32,9 +32,9 @@ class Store::Impl {
   std::shared_ptr<io::Directory> index_directory;
   std::shared_ptr<store::Catalog> catalog;
   std::unique_ptr<store::ValueReader> values;
-  std::shared_ptr<store::KeyFilter> filter;        // none when read-only
-  std::shared_ptr<store::LogWriter> log;           // none when read-only
-  std::shared_ptr<store::Maintenance> maintenance; // none when read-only
+  std::shared_ptr<store::KeyFilter> filter;         // none when read-only
+  std::shared_ptr<store::LogWriter> log;            // none when read-only
+  std::shared_ptr<store::Maintenance> maintenance;  // none when read-only
   std::atomic<uint64_t> read_only_next_number = 1024;
   bool closed = false;
 

@@ -64,7 +64,8 @@ class RunIterator final : public index::Iterator {
 Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, uint64_t hash, SeqNo max_seq) {
   const auto it = std::lower_bound(run.tables.begin(), run.tables.end(), key,
                                    [](const RunTable& t, ByteView k) { return t.meta.last_key < k; });
-  if (it == run.tables.end() || key < ByteView(it->meta.first_key) || key < ByteView(it->meta.clip)) return std::nullopt;
+  if (it == run.tables.end() || key < ByteView(it->meta.first_key) || key < ByteView(it->meta.clip))
+    return std::nullopt;
   if (!it->table->may_contain(hash)) return std::nullopt;
   TRY_ASSIGN(auto found, it->table->get(key, max_seq));
   if (!found) return std::nullopt;
@@ -118,8 +119,8 @@ Result<format::IndexEntry> locate(const Segment& segment, ByteView key, SeqNo se
   TRY_ASSIGN(auto footer, segment.footer());
   TRY_ASSIGN(auto found, footer->get(key, seq));
   if (!found || found->entry.seq != seq)
-    return fail(ErrorCode::kCorrupt, fmt::format("{}: footer does not list record seq={} that the segment owns",
-                                                 segment.name(), seq.value));
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("{}: footer does not list record seq={} that the segment owns", segment.name(), seq.value));
   format::IndexEntry entry = found->entry;
   entry.small = {};  // belongs to the block, and nobody needs it
   entry.has_small = false;
@@ -152,10 +153,12 @@ Result<Value> ValueReader::whole(const Version& version, ByteView key, const Fou
   return value;
 }
 
-Result<Value> ValueReader::extent(const Version& version, ByteView key, const format::ExtentPointer& pointer, ReadRange range) {
+Result<Value> ValueReader::extent(const Version& version, ByteView key, const format::ExtentPointer& pointer,
+                                  ReadRange range) {
   const auto* segment = version.segments->find(pointer.segment);
   if (!segment)
-    return fail(ErrorCode::kCorrupt, fmt::format("extent segment {} is missing", format::segment_file_name(pointer.segment)));
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("extent segment {} is missing", format::segment_file_name(pointer.segment)));
   TRY_ASSIGN(auto file, (*segment)->file());
   return log::read_extent(*file, (*segment)->name(), pointer, key, range.offset, range.length);
 }

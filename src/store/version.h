@@ -22,9 +22,9 @@ namespace cairn::store {
 // One log segment as a level of the index. At least one of memtable and footer is there.
 struct LogLevel {
   std::shared_ptr<const Segment> segment;
-  std::shared_ptr<index::Memtable> memtable;    // until the slab's room is needed
-  std::shared_ptr<log::Slab> slab;              // with the memtable, unless it was recovered
-  std::shared_ptr<const index::Table> footer;   // once sealed
+  std::shared_ptr<index::Memtable> memtable;   // until the slab's room is needed
+  std::shared_ptr<log::Slab> slab;             // with the memtable, unless it was recovered
+  std::shared_ptr<const index::Table> footer;  // once sealed
   [[nodiscard]] std::unique_ptr<index::Iterator> iterate(bool fill_cache) const;
 };
 
@@ -46,9 +46,9 @@ struct FoundEntry {
 };
 
 struct Version {
-  std::vector<LogLevel> log;                       // newest first; [0] is the open one (none when read-only)
-  std::vector<std::shared_ptr<const Run>> runs;    // newest first
-  std::shared_ptr<const SegmentSet> segments;      // sealed ones
+  std::vector<LogLevel> log;                     // newest first; [0] is the open one (none when read-only)
+  std::vector<std::shared_ptr<const Run>> runs;  // newest first
+  std::shared_ptr<const SegmentSet> segments;    // sealed ones
 
   // The newest version of `key` with seq <= max_seq: a put, an erase, or nothing. Looks only at levels older than
   // `below` (an open or sealed log segment), if given.

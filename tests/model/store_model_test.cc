@@ -123,7 +123,8 @@ class History {
         match = i;
         break;
       }
-    ASSERT_LT(match, history_.size()) << "what survived is no prefix at or behind operation " << synced_ << " of " << history_.size() - 1;
+    ASSERT_LT(match, history_.size()) << "what survived is no prefix at or behind operation " << synced_ << " of "
+                                      << history_.size() - 1;
     history_.resize(match + 1);
     synced_ = match;
     ASSERT_NO_FATAL_FAILURE(check_now());
@@ -164,7 +165,8 @@ class History {
     const auto checked = store::check_store(*env_, **directory, kPath, options);
     ASSERT_TRUE(checked.has_value()) << checked.error().message;
     for (const FsckFinding& f : checked->report.findings)
-      ADD_FAILURE() << "pass " << f.pass << " " << f.file << " " << f.structure << " at " << f.offset << ": " << f.message;
+      ADD_FAILURE() << "pass " << f.pass << " " << f.file << " " << f.structure << " at " << f.offset << ": "
+                    << f.message;
   }
 
   void step() {

@@ -18,7 +18,8 @@ namespace {
 class StoreThreads : public testing::TestWithParam<Mode> {
  protected:
   void SetUp() override {
-    path_ = std::filesystem::temp_directory_path() / fmt::format("cairn-threads-{}-{}", getpid(), static_cast<int>(GetParam()));
+    path_ = std::filesystem::temp_directory_path() /
+            fmt::format("cairn-threads-{}-{}", getpid(), static_cast<int>(GetParam()));
     std::filesystem::remove_all(path_);
     StoreGeometry geometry;
     geometry.mode = GetParam();
@@ -35,7 +36,9 @@ class StoreThreads : public testing::TestWithParam<Mode> {
     ASSERT_TRUE(store.has_value()) << store.error().message;
     store_ = std::move(*store);
   }
-  static std::string value(int thread, int n) { return fmt::format("{}/{}:", thread, n) + std::string(static_cast<size_t>(n * 37 % 3000), 'v'); }
+  static std::string value(int thread, int n) {
+    return fmt::format("{}/{}:", thread, n) + std::string(static_cast<size_t>(n * 37 % 3000), 'v');
+  }
 
   std::filesystem::path path_;
   std::unique_ptr<Store> store_;
