@@ -19,8 +19,8 @@ struct Compression {
   int level = 0;  // zstd: 1..19; ignored otherwise
 };
 
-// Compresses `raw` into `out` and returns the codec that was used: kNone (and `out` untouched) unless the result saves at
-// least one eighth (12.5 %). Every failure of a compressor means kNone: the value is then stored as it is.
+// Compresses `raw` into `out` and returns the codec that was used: kNone (and `out` untouched) unless the result saves
+// at least one eighth (12.5 %). Every failure of a compressor means kNone: the value is then stored as it is.
 Codec compress(Compression how, ByteView raw, Bytes& out);
 
 // Decompresses exactly raw_len bytes into `out` (room for raw_len). kCorrupt if the bytes do not give exactly that.

@@ -1,7 +1,8 @@
 // Segment headers, record headers, commit marks. FORMAT.md, "Segment", "Record", "Commit mark".
 //
-// A segment is: header block (4096 bytes) · commits · footer · trailer. A commit is records and then a mark, padded with
-// zeros to a multiple of 4096. The footer and trailer are a table (format/table.h) that lists every record of the segment.
+// A segment is: header block (4096 bytes) · commits · footer · trailer. A commit is records and then a mark, padded
+// with zeros to a multiple of 4096. The footer and trailer are a table (format/table.h) that lists every record of the
+// segment.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +47,7 @@ struct SegmentHeaderDisk {
   Le64 first_seq;             //  64  log: the first sequence number it may hold; compacted: first of the owned range
   Le64 last_seq;              //  72  compacted: last of the owned range; else 0
   Le64 next_ino;              //  80  inode numbers at or above this were not given out when the header was written
-  Le64 proven_id;             //  88  every log segment up to this id was sealed and synced before this header was written
+  Le64 proven_id;             //  88  every log segment up to this id was sealed and synced before this was written
   Le32 generation;            //  96  compacted: 1 + the highest among its sources; else 0
   uint8_t zero1[28];          // 100
   SuperblockDisk superblock;  // 128  copy of the store's
@@ -78,8 +79,9 @@ SegmentHeaderDisk encode_segment_header(const SegmentHeader& header);
 Result<SegmentHeader> decode_segment_header(ByteView bytes);
 // The whole header block, both copies: kSegmentHeaderSize bytes at `block`.
 void encode_segment_header_block(const SegmentHeader& header, char* block);
-// Takes the first copy that decodes, one that is in use before one that is prepared (a crash may have left the second copy
-// behind). If none decodes, the error of the first, but kUnsupported before kCorrupt. Does not look at the block's zeros.
+// Takes the first copy that decodes, one that is in use before one that is prepared (a crash may have left the second
+// copy behind). If none decodes, the error of the first, but kUnsupported before kCorrupt. Does not look at the block's
+// zeros.
 Result<SegmentHeader> decode_segment_header_block(ByteView block);
 
 enum class RecordType : uint8_t {
@@ -95,7 +97,7 @@ inline constexpr uint8_t kBatchLast = 2;
 
 // 40 bytes, then the key, then the stored value, then zeros to a multiple of 8.
 struct RecordHeaderDisk {
-  Le64 checksum;        //  0  XXH3-64 of bytes 8..39 and the key, seed place_seed(salt, segment id, offset of the record)
+  Le64 checksum;        //  0  XXH3-64 of bytes 8..39 and the key, seed: the record's place
   Le64 value_checksum;  //  8  XXH3-64 of the stored value (after compression), seed 0
   Le64 seq;             // 16
   Le32 stored_length;   // 24  bytes of the value as stored
@@ -133,8 +135,8 @@ struct RecordPlace {
   uint64_t offset = 0;
 };
 
-// Writes header, key, value and padding to `out` (record_size() bytes) and returns the header checksum. `header.checksum`
-// is computed here; lengths come from key and stored.
+// Writes header, key, value and padding to `out` (record_size() bytes) and returns the header checksum.
+// `header.checksum` is computed here; lengths come from key and stored.
 uint64_t encode_record(RecordHeader header, ByteView key, ByteView stored, const RecordPlace& place, char* out);
 
 struct Record {
@@ -143,9 +145,9 @@ struct Record {
   ByteView stored;  // into the bytes that were decoded; not verified
 };
 
-// `bytes` starts at the record and may hold more than it. Checks that header and key lie inside `bytes`, then the header
-// checksum, then ranges (type, codec, lengths, zeros), then that the value lies inside `bytes`. Does not hash the value.
-// kCorrupt; a value that reaches beyond `bytes` gives kRange when header and key verified.
+// `bytes` starts at the record and may hold more than it. Checks that header and key lie inside `bytes`, then the
+// header checksum, then ranges (type, codec, lengths, zeros), then that the value lies inside `bytes`. Does not hash
+// the value. kCorrupt; a value that reaches beyond `bytes` gives kRange when header and key verified.
 Result<Record> decode_record(ByteView bytes, const RecordPlace& place);
 // Header and key only: stored is empty. For walks that do not read values.
 Result<Record> decode_record_header(ByteView bytes, const RecordPlace& place);
@@ -157,11 +159,11 @@ Result<Record> decode_record_header(ByteView bytes, const RecordPlace& place);
 // 80 bytes: the value of a mark's record. A commit is everything after the previous mark.
 struct CommitMarkDisk {
   Le64 number;             //  0  previous + 1, without gaps through the whole log
-  Le64 first_seq;          //  8  first and last sequence number of the commit; last = first - 1: empty (a repeated mark)
+  Le64 first_seq;          //  8  first and last sequence number of the commit; last = first - 1: empty
   Le64 last_seq;           // 16
   Le64 records_checksum;   // 24  XXH3-64 of the header checksums of the commit's records, in order, 8 bytes each
   Le64 previous_offset;    // 32  offset of the previous mark in this segment, 0 if this is the first here
-  Le64 previous_checksum;  // 40  header checksum of the previous mark's record (in this segment or the one before), or 0
+  Le64 previous_checksum;  // 40  header checksum of the previous mark's record (here or in the segment before), or 0
   Le64 durable_offset;     // 48  everything in this segment below this offset was durable when the mark was written
   Le64 next_ino;           // 56  as in the segment header
   Le64 start_offset;       // 64  where the commit's first record begins (multiple of 4096)
@@ -202,8 +204,8 @@ struct ExtentPointer {
   uint64_t salt = 0;
   uint32_t piece_size = 0;
 };
-// Where piece `index` begins in its segment. Each has the room that it needs uncompressed, so that any piece is found without
-// an index; what compression saves is a hole in the file.
+// Where piece `index` begins in its segment. Each has the room that it needs uncompressed, so that any piece is found
+// without an index; what compression saves is a hole in the file.
 constexpr uint64_t extent_piece_offset(uint64_t key_length, uint32_t piece_size, uint64_t index) {
   return kSegmentHeaderSize + index * record_size(key_length, piece_size);
 }

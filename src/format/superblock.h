@@ -48,8 +48,8 @@ struct Superblock {
 
 SuperblockDisk encode_superblock(const Superblock& superblock);
 // Checks size, magic, version, checksum, then every range. kUnsupported for a newer version, kCorrupt otherwise. The
-// message says what is wrong, without naming a file (the caller does). `bytes` may go on behind the struct (the file, up to
-// 4096): with zeros.
+// message says what is wrong, without naming a file (the caller does). `bytes` may go on behind the struct (the file,
+// up to 4096): with zeros.
 Result<Superblock> decode_superblock(ByteView bytes);
 // "2b1c8d0e-..." for people.
 Bytes uuid_text(const std::array<unsigned char, 16>& uuid);

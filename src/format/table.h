@@ -3,7 +3,8 @@
 //
 // Layout, from `base` (where the table starts in its file; 0 in a table file, a multiple of 4096 in a segment):
 //   entry blocks · filter block · index block · trailer (the last kTableTrailerSize bytes of the file)
-// Every block ends with its 8-byte checksum: XXH3-64 of the block's other bytes, seed place_seed(salt, id, block offset).
+// Every block ends with its 8-byte checksum: XXH3-64 of the block's other bytes, seed place_seed(salt, id, block
+// offset).
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct IndexEntry {
   SeqNo seq;
   RecordType type = RecordType::kPut;  // kPut, kErase, kExtent
   Codec codec = Codec::kNone;
-  bool has_small = false;        // the value (<= kMaxInlineValue bytes, codec none) is `small`; always so for such values
+  bool has_small = false;        // the value (<= kMaxInlineValue bytes, codec none) is `small`; always so for those
   SegmentId segment;             // where the record was when the entry was made: a hint once segments are compacted
   uint64_t offset = 0;           // of the record in that segment
   uint32_t sub_index = 0;        // position inside a shared frame; 0 in this version
@@ -32,7 +33,8 @@ struct IndexEntry {
 
 // Bytes that key and entry can take at most in a table (whole key, no prefix shared), for reserving footer room.
 constexpr uint64_t max_entry_size(uint64_t key_length, uint64_t small_length) { return key_length + small_length + 72; }
-// Bytes of filter, block checksums and block index per entry, at most, likewise. (10 bits + a share of the blocks' index.)
+// Bytes of filter, block checksums and block index per entry, at most, likewise. (10 bits + a share of the blocks'
+// index.)
 constexpr uint64_t kEntryOverhead = 12;
 // Filter minimum, index block, trailer and rounding of one table, at most.
 constexpr uint64_t kTableOverhead = 16384;

@@ -1,10 +1,11 @@
 // Walking the commits of a log segment.
 //
-// The problem: what a crash leaves behind and what a failing disk leaves behind look the same, bytes that do not verify. The
-// first must be dropped without a word, because nobody was told that it is there; the second must be reported, because
-// somebody was. The idea: only what is *proven* to have been durable can be damaged. The proof is the footer (all of it), the
-// caller, or any mark further on that says up to where the segment was durable when it was written. Marks are looked
-// for only when something does not verify, once, in the bytes behind it; so an ordinary recovery hashes everything once.
+// The problem: what a crash leaves behind and what a failing disk leaves behind look the same, bytes that do not
+// verify. The first must be dropped without a word, because nobody was told that it is there; the second must be
+// reported, because somebody was. The idea: only what is *proven* to have been durable can be damaged. The proof is the
+// footer (all of it), the caller, or any mark further on that says up to where the segment was durable when it was
+// written. Marks are looked for only when something does not verify, once, in the bytes behind it; so an ordinary
+// recovery hashes everything once.
 #include <algorithm>
 #include <utility>
 
@@ -79,7 +80,8 @@ class LogWalk {
     if (complete && (run_first_bad_ == kNone || proven(run_first_bad_))) {
       accept_run();
     } else if (proven(complete ? run_first_bad_ : found.end - 1)) {
-      // The mark itself is sound, so the commits behind it chain to it. Of its own commit the batches that are whole count.
+      // The mark itself is sound, so the commits behind it chain to it. Of its own commit the batches that are whole
+      // count.
       if (run_follows_mark_ || mark->mark.start_offset == run_offset_)
         add_damage(found.record.offset, found.end, "commit mark does not fit its commit", {});
       salvage_run();
@@ -111,7 +113,8 @@ class LogWalk {
     run_first_bad_ = kNone;
   }
 
-  // Whether `found` is the mark of exactly the run's records, and follows the mark before it (if that one could be read).
+  // Whether `found` is the mark of exactly the run's records, and follows the mark before it (if that one could be
+  // read).
   [[nodiscard]] bool completes_run(const ScannedMark& found) const {
     const auto& mark = found.mark;
     if (mark.start_offset != run_offset_ || mark.records_checksum != format::checksum(run_checksums_)) return false;

@@ -64,7 +64,8 @@ class RecordWalk {
     position_ = next;
   }
 
-  // Whether [position_, end) holds zeros that belong there: the padding at the end, or what compression saved in an extent.
+  // Whether [position_, end) holds zeros that belong there: the padding at the end, or what compression saved in an
+  // extent.
   [[nodiscard]] bool may_be_zeros(uint64_t end, bool last) const {
     if (position_ != end_ || !format::all_zero(image_.bytes(position_, end))) return false;
     if (last) return end <= round_up_to_commit(position_);

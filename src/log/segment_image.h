@@ -15,8 +15,9 @@ constexpr uint64_t round_up_to_commit(uint64_t offset) {
   return (offset + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
 }
 
-// Looks at the bytes [0, limit) of a segment's file. `limit` is a multiple of 4096; the file may end earlier, zeros stand for
-// the rest. Everything it finds is bound to the segment's salt, its id and the offset by the record's checksum.
+// Looks at the bytes [0, limit) of a segment's file. `limit` is a multiple of 4096; the file may end earlier, zeros
+// stand for the rest. Everything it finds is bound to the segment's salt, its id and the offset by the record's
+// checksum.
 class SegmentImage {
  public:
   SegmentImage(ByteView bytes, const format::SegmentHeader& header) : bytes_(bytes), header_(header) {}
@@ -45,9 +46,9 @@ class SegmentImage {
   const format::SegmentHeader& header_;
 };
 
-// Walks the commits (a log segment) or the records (the other kinds) of `image` into `result`: records, marks, end, damage.
-// Returns up to where the segment is proven to have been durable, so that it must verify.
-// `padding` is the same memory as the image: what a crash left in the padding of a commit that is kept is made zero.
+// Walks the commits (a log segment) or the records (the other kinds) of `image` into `result`: records, marks, end,
+// damage. Returns up to where the segment is proven to have been durable, so that it must verify. `padding` is the same
+// memory as the image: what a crash left in the padding of a commit that is kept is made zero.
 uint64_t scan_log(const SegmentImage& image, char* padding, const format::SegmentHeader& header,
                   const ScanOptions& options, SegmentScan& result);
 uint64_t scan_records(const SegmentImage& image, const format::SegmentHeader& header, const ScanOptions& options,

@@ -14,25 +14,26 @@
 
 namespace cairn::log {
 
-// Reads the record that `entry` describes (entry.offset, lengths, checksum) with one pread, and verifies: header checksum
-// (salt, `segment`, offset), that key, sequence, lengths and value checksum agree with `key` and `entry`, and the value's
-// checksum. Returns the stored bytes (not decompressed). `name` is for messages.
-// kCorrupt if anything disagrees; kIo as the file says.
+// Reads the record that `entry` describes (entry.offset, lengths, checksum) with one pread, and verifies: header
+// checksum (salt, `segment`, offset), that key, sequence, lengths and value checksum agree with `key` and `entry`, and
+// the value's checksum. Returns the stored bytes (not decompressed). `name` is for messages. kCorrupt if anything
+// disagrees; kIo as the file says.
 Result<Value> read_record(const io::File& file, const std::string& name, uint64_t salt, SegmentId segment, ByteView key,
                           const format::IndexEntry& entry);
 
-// Decompresses what read_record() or a slab gave, or returns it as it is. kCorrupt, also when the entry claims more than
-// `max_raw_length` bytes (what the caller can be asked to hold, for example the chunk size); kOutOfMemory.
-Result<Value> decode_value(const format::IndexEntry& entry, Value stored, uint32_t max_raw_length = format::kMaxRawLength);
+// Decompresses what read_record() or a slab gave, or returns it as it is. kCorrupt, also when the entry claims more
+// than `max_raw_length` bytes (what the caller can be asked to hold, for example the chunk size); kOutOfMemory.
+Result<Value> decode_value(const format::IndexEntry& entry, Value stored,
+                           uint32_t max_raw_length = format::kMaxRawLength);
 
-// Writes an extent: a whole segment file that holds `value` in pieces, synced when this returns, not yet named by anything.
-// `file` is new and empty, not open for direct I/O. `header` gives id, salt, superblock. The caller syncs the directory.
-// Needs a value and piece_size >= format::kMinPieceSize. kTooLarge beyond format::kMaxExtentLength.
+// Writes an extent: a whole segment file that holds `value` in pieces, synced when this returns, not yet named by
+// anything. `file` is new and empty, not open for direct I/O. `header` gives id, salt, superblock. The caller syncs the
+// directory. Needs a value and piece_size >= format::kMinPieceSize. kTooLarge beyond format::kMaxExtentLength.
 Result<void> write_extent(io::File& file, const format::SegmentHeader& header, ByteView key, ByteView value,
                           uint32_t piece_size, format::Compression compression);
-// Reads bytes [offset, offset+length) of an extent's value, verifying the pieces it touches. Needs the range inside the value.
-// kCorrupt if a piece is missing, damaged or of something else.
-Result<Value> read_extent(const io::File& file, const std::string& name, const format::ExtentPointer& pointer, ByteView key,
-                          uint64_t offset, uint64_t length);
+// Reads bytes [offset, offset+length) of an extent's value, verifying the pieces it touches. Needs the range inside the
+// value. kCorrupt if a piece is missing, damaged or of something else.
+Result<Value> read_extent(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
+                          ByteView key, uint64_t offset, uint64_t length);
 
 }  // namespace cairn::log

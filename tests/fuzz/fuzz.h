@@ -1,8 +1,9 @@
 // Fuzz targets: a function that must hold for any bytes, and a corpus of valid bytes to start from.
 //
-// Built as it is, every target is a test that runs seeded mutations of its corpus, the same on every machine. Environment:
-// CAIRN_FUZZ_RUNS (mutations per target), CAIRN_FUZZ_SEED. Built with clang++ -fsanitize=fuzzer -DCAIRN_LIBFUZZER, one file
-// and the libraries it needs are a libFuzzer program.
+// Built as it is, every target is a test that runs seeded mutations of its corpus, the same on every machine.
+// Environment: CAIRN_FUZZ_RUNS (mutations per target), CAIRN_FUZZ_SEED, CAIRN_FUZZ_CORPUS (a folder that the corpus is
+// written to). Built with clang++ -fsanitize=fuzzer -DCAIRN_LIBFUZZER, one file and the libraries it needs are a
+// libFuzzer program.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 #include <gtest/gtest.h>
 
@@ -52,6 +55,17 @@ void mutate_range(Bytes& bytes, Random& random) {
   }
 }
 
+// What libFuzzer starts from: every corpus entry as a file.
+void write_corpus(const std::vector<Bytes>& corpus, const std::filesystem::path& folder) {
+  const std::string target = testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::create_directories(folder / target);
+  for (size_t i = 0; i < corpus.size(); ++i) {
+    std::ofstream file(folder / target / std::to_string(i), std::ios::binary);
+    file.write(corpus[i].data(), static_cast<std::streamsize>(corpus[i].size()));
+    ASSERT_TRUE(file.good());
+  }
+}
+
 }  // namespace
 
 void mutate(Bytes& bytes, Random& random) {
@@ -70,6 +84,7 @@ void mutate(Bytes& bytes, Random& random) {
 }
 
 void run_mutations(const std::vector<Bytes>& corpus, const std::function<void(ByteView)>& target) {
+  if (const char* folder = std::getenv("CAIRN_FUZZ_CORPUS")) write_corpus(corpus, folder);
   for (const Bytes& bytes : corpus) target(bytes);
   const uint64_t seed = from_environment("CAIRN_FUZZ_SEED", kDefaultSeed);
   const uint64_t runs = from_environment("CAIRN_FUZZ_RUNS", kDefaultRuns);

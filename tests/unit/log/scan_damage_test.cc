@@ -1,4 +1,5 @@
-// What a failing disk leaves behind: what was proven durable and does not verify is reported, and everything else is kept.
+// What a failing disk leaves behind: what was proven durable and does not verify is reported, and everything else is
+// kept.
 #include <gtest/gtest.h>
 
 #include "format/decode.h"
@@ -31,7 +32,8 @@ const ImageCommit* commit_at(const SegmentImageBuilder& log, uint64_t offset) {
   return nullptr;
 }
 
-// What may be missing when the byte at `offset` changed: a value takes its record along, a header its batch, else nothing.
+// What may be missing when the byte at `offset` changed: a value takes its record along, a header its batch, else
+// nothing.
 bool survives(const ImageRecord& record, const ImageRecord* hit, uint64_t offset) {
   if (hit == nullptr || offset >= hit->value_end) return true;
   if (offset >= hit->value_offset) return &record != hit;

@@ -26,8 +26,8 @@ inline ScanOptions sealed_at(uint64_t end) {
   return options;
 }
 
-// Batches of one and of several records, an erase, empty and odd lengths, a value of several sectors, a repeated mark, a
-// last commit of several batches. Every mark calls durable all that came before its commit.
+// Batches of one and of several records, an erase, empty and odd lengths, a value of several sectors, a repeated mark,
+// a last commit of several batches. Every mark calls durable all that came before its commit.
 inline test::SegmentImageBuilder sample_log() {
   test::SegmentImageBuilder log;
   log.put("alpha", "1").batch({{"beta", Bytes(700, 'b')}, {"gamma", ""}, {"alpha", "", true}}).commit();
