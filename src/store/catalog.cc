@@ -41,21 +41,24 @@ std::pair<std::shared_ptr<const Version>, SeqNo> Catalog::current_at(const std::
   return {version_, visible()};
 }
 
-void Catalog::replace(const std::function<void(Version&)>& change) {
+// Gives back the version before, to be let go without the lock: with it segments may go, and whoever hears of that takes locks.
+std::shared_ptr<const Version> Catalog::replace(const std::function<void(Version&)>& change) {
   auto next = std::make_shared<Version>(*version_);
   change(*next);
   allocated_ = allocated_bytes(*next);
-  version_ = std::move(next);
+  return std::exchange(version_, std::move(next));
 }
 
 void Catalog::add_open(LogLevel level) {
+  std::shared_ptr<const Version> before;
   MutexLock lock(mu_);
-  replace([&](Version& v) { v.log.insert(v.log.begin(), std::move(level)); });
+  before = replace([&](Version& v) { v.log.insert(v.log.begin(), std::move(level)); });
 }
 
 void Catalog::drop_open(SegmentId id) {
+  std::shared_ptr<const Version> before;
   MutexLock lock(mu_);
-  replace([&](Version& v) { std::erase_if(v.log, [&](const LogLevel& l) { return l.segment->id() == id; }); });
+  before = replace([&](Version& v) { std::erase_if(v.log, [&](const LogLevel& l) { return l.segment->id() == id; }); });
 }
 
 void Catalog::sealed(LogLevel level, const log::MarkPlace& last_mark, uint64_t next_ino) {
@@ -68,8 +71,9 @@ void Catalog::sealed(LogLevel level, const log::MarkPlace& last_mark, uint64_t n
   manifest_.last_mark_checksum = last_mark.checksum;
   manifest_.next_seq = std::max(manifest_.next_seq, meta.range.last.next());
   manifest_.next_ino = std::max(manifest_.next_ino, next_ino);
+  std::shared_ptr<const Version> before;
   MutexLock lock(mu_);
-  replace([&](Version& v) {
+  before = replace([&](Version& v) {
     auto segments = v.segments->all();
     segments.push_back(level.segment);
     v.segments = std::make_shared<SegmentSet>(std::move(segments));
@@ -79,8 +83,9 @@ void Catalog::sealed(LogLevel level, const log::MarkPlace& last_mark, uint64_t n
 }
 
 void Catalog::release_memory(size_t keep) {
+  std::shared_ptr<const Version> before;
   MutexLock lock(mu_);
-  replace([&](Version& v) {
+  before = replace([&](Version& v) {
     size_t with_memory = 0;
     for (LogLevel& l : v.log) {
       if (!l.footer || !l.memtable || ++with_memory <= keep) continue;
@@ -93,8 +98,9 @@ void Catalog::release_memory(size_t keep) {
 void Catalog::add_extent(std::shared_ptr<const Segment> extent) {
   MutexLock manifest_lock(manifest_mu_);
   manifest_.segments.push_back(extent->meta());
+  std::shared_ptr<const Version> before;
   MutexLock lock(mu_);
-  replace([&](Version& v) {
+  before = replace([&](Version& v) {
     auto segments = v.segments->all();
     segments.push_back(std::move(extent));
     v.segments = std::make_shared<SegmentSet>(std::move(segments));
@@ -116,8 +122,9 @@ Result<void> Catalog::apply(const std::function<void(index::Manifest&)>& edit_ma
   });
   TRY(index::write_manifest(*store_, manifest, uuid_));
   manifest_ = manifest;
+  std::shared_ptr<const Version> before;
   MutexLock lock(mu_);
-  replace(edit_version);
+  before = replace(edit_version);
   return {};
 }
 

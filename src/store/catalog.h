@@ -53,7 +53,7 @@ class Catalog {
   [[nodiscard]] index::Manifest manifest() const EXCLUDES(manifest_mu_);
 
  private:
-  void replace(const std::function<void(Version&)>& change) REQUIRES(mu_);
+  std::shared_ptr<const Version> replace(const std::function<void(Version&)>& change) REQUIRES(mu_);
 
   const std::shared_ptr<io::Directory> store_;
   const std::array<unsigned char, 16> uuid_;
