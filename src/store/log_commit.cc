@@ -262,7 +262,7 @@ Result<void> LogWriter::stop() {
   if (result && active_->writer.last_mark().offset != 0) {
     last_log_ = active_->writer.id();
     sealing_.push_back(active_);
-  } else if (active_) {
+  } else if (result) {  // after a failure the file stays: what was synced is in it, and recovery takes it from there
     catalog_->drop_open(active_->writer.id());
     if (auto gone = active_->writer.discard(*config_.files->directory); !gone && result) result = gone;
   }
