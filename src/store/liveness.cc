@@ -35,7 +35,7 @@ SegmentLiveness& entry_for(std::map<SegmentId, SegmentLiveness>& segments, const
 bool Liveness::kill(const Segment& segment, uint64_t ordinal, uint64_t record_bytes) {
   MutexLock lock(mu_);
   SegmentLiveness& s = entry_for(segments_, segment);
-  CHECK(ordinal < s.entries);
+  if (ordinal >= s.entries) return false;  // its footer and the manifest disagree: damage, which fsck reports
   uint64_t& word = s.bits[ordinal / 64];
   const uint64_t bit = 1ull << (ordinal % 64);
   if (word & bit) return false;
@@ -124,7 +124,10 @@ Result<void> Liveness::load(SegmentId id, uint64_t expected, ByteView value) {
 }
 
 Result<uint64_t> Ordinals::of(const Segment& segment, SeqNo seq) {
-  if (segment.meta().kind == format::SegmentKind::kLog) return seq.value - segment.meta().range.first.value;
+  // A log segment has all numbers of its range, unless damage took some.
+  const index::ManifestSegment& meta = segment.meta();
+  const uint64_t ordinal = seq.value - meta.range.first.value;
+  if (meta.kind == format::SegmentKind::kLog && meta.entries == meta.range.last.value - meta.range.first.value + 1) return ordinal;
   auto known = std::find_if(known_.begin(), known_.end(), [&](const Known& k) { return k.id == segment.id(); });
   if (known == known_.end()) {
     TRY_ASSIGN(auto footer, segment.footer());

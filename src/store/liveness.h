@@ -25,7 +25,7 @@ struct SegmentLiveness {
 // Setting a bit twice is harmless. Segments it never heard of are all live. Thread-safe.
 class Liveness {
  public:
-  // True if the bit was not set. Needs ordinal < entries of the segment.
+  // True if the bit was not set, and is now.
   bool kill(const Segment& segment, uint64_t ordinal, uint64_t record_bytes) EXCLUDES(mu_);
   [[nodiscard]] bool is_dead(SegmentId id, uint64_t ordinal) const EXCLUDES(mu_);
   [[nodiscard]] uint64_t dead_bytes(SegmentId id) const EXCLUDES(mu_);
@@ -42,7 +42,7 @@ class Liveness {
   std::map<SegmentId, SegmentLiveness> segments_ GUARDED_BY(mu_);
 };
 
-// Finds ordinals. For a log segment that is arithmetic; for a compacted one the sorted sequence numbers are read from the footer, and
+// Finds ordinals. For a whole log segment that is arithmetic; for a compacted or damaged one the sorted sequence numbers are read from the footer, and
 // kept for the few segments asked for last. Not thread-safe.
 class Ordinals {
  public:

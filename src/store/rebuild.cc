@@ -147,6 +147,7 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   TRY_ASSIGN(const Bytes footer, build_footer(*memtable, t));
   TRY_ASSIGN(auto out, r.files->directory->open(s.name, {io::OpenMode::kReadWrite, false}));
   TRY(out->truncate(t.base));
+  TRY(out->pwrite(0, ByteView(*scan.image).substr(0, scan.end)));  // padding that a crash left dirty is zero in it
   TRY(out->pwrite(t.base, footer));
   TRY(out->sync());
   TRY(out->close());

@@ -232,6 +232,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   TRY_ASSIGN(auto file, open_file(c, segment.name));
   log::ScanOptions options;
   options.durable_end = durable_end;
+  options.keep_damaged = true;  // a damaged value stays listed: reading it is an error, never an older version
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, segment.header, options));
   for (const log::Damage& d : scan.damage) {
     ++s.out.damaged;
@@ -239,7 +240,8 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
                     d.what);
   }
   if (scan.records.empty()) {
-    s.out.leftovers.push_back(segment.name);  // nothing in it was ever acknowledged
+    // Without damage nothing in it was ever acknowledged; with damage it is not ours to delete.
+    (scan.damage.empty() ? s.out.leftovers : s.out.unreadable).push_back(segment.name);
     s.next_number = std::max(s.next_number, segment.header.next_ino);
     return {};
   }
@@ -309,6 +311,7 @@ Result<void> load_footers(State& s) {
                log::read_segment_header(**file, level.segment->name(), level.segment->id(), nullptr));
     log::ScanOptions options;
     options.durable_end = level.segment->meta().file_size;
+    options.keep_damaged = true;
     TRY_ASSIGN(const auto scan, log::scan_segment(**file, header, options));
     level.memtable = index_records(scan.records, level.segment->id());
   }
@@ -333,7 +336,8 @@ Result<void> adopt_extents(State& s) {
   for (const Unnamed& extent : s.extents) {
     const auto it = pointers.find(extent.id);
     if (it == pointers.end() || it->second.salt != extent.header.salt) {
-      s.out.leftovers.push_back(extent.name);
+      // The record that names it may be among what is damaged.
+      (s.out.damaged == 0 ? s.out.leftovers : s.out.unreadable).push_back(extent.name);
       continue;
     }
     TRY_ASSIGN(auto file, open_file(s.context, extent.name));
@@ -358,7 +362,9 @@ format::IndexEntry entry_of(const log::ScannedRecord& record, SegmentId id) {
   entry.stored_length = record.header.stored_length;
   entry.raw_length = record.header.raw_length;
   entry.value_checksum = record.header.value_checksum;
-  entry.has_small = entry.type != format::RecordType::kErase && record.stored.size() <= format::kMaxInlineValue;
+  // What does not verify stays out of the entry: reads then find the damage where it is.
+  entry.has_small = entry.type != format::RecordType::kErase && entry.codec == format::Codec::kNone && record.value_ok &&
+                    record.stored.size() <= format::kMaxInlineValue;
   if (entry.has_small) entry.small = record.stored;
   return entry;
 }
