@@ -114,13 +114,27 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   TRY_ASSIGN(auto reopened, segments.open(name, {}));
   TRY_ASSIGN(const auto stat, reopened->stat());
   meta.file_size = stat.size;
-  catalog->add_extent(std::make_shared<store::Segment>(meta, files));
+  out.extent = std::make_shared<store::Segment>(meta, files);
+  out.extent->retire([files = files, logger = logger](SegmentId id) {
+    const auto unused = format::segment_file_name(id);
+    files->files->forget(unused);
+    if (auto gone = files->directory->unlink(unused); !gone) logger->warn("extent_left_behind file={}", unused);
+  });
   const auto pointer = format::encode_extent_pointer({header.id, change.value.size(), header.salt, kExtentPieceSize});
   out.type = format::RecordType::kExtent;
   out.storage.assign(reinterpret_cast<const char*>(&pointer), sizeof pointer);
   out.stored = out.storage;
   out.raw_length = sizeof pointer;
   return {};
+}
+
+void Store::Impl::write_prepared(std::vector<store::PreparedChange>& changes, uint64_t cost) {
+  for (const store::PreparedChange& c : changes) {
+    if (!c.extent) continue;
+    catalog->add_extent(c.extent);
+    c.extent->retire(nullptr);  // it is needed now
+  }
+  log->write(changes, cost);
 }
 
 }  // namespace cairn

@@ -18,14 +18,27 @@ Result<Value> get_from(const store::Version& version, SeqNo max_seq, store::Valu
   return values.read(version, key, *found, range);
 }
 
+bool names_unknown_extent(const store::Version& version, const FoundEntry& found) {
+  if (found.entry.type != format::RecordType::kExtent || !found.entry.has_small) return false;
+  const auto pointer = format::decode_extent_pointer(found.entry.small);
+  return pointer && !version.segments->find(pointer->segment);
+}
+
 }  // namespace
 
 // A point read sees the newest version there is, published or about to be: nothing can fail between the two, and a merge may have
 // dropped what an older moment would have seen.
 Result<Value> Store::get(ByteView key, ReadRange range) const {
   if (impl_->filter && !impl_->filter->may_contain(index::Table::hash(key))) return fail(ErrorCode::kNotFound);
-  const auto version = impl_->catalog->current();
-  return get_from(*version, kMaxSeq, *impl_->values, key, range);
+  auto version = impl_->catalog->current();
+  for (;;) {
+    TRY_ASSIGN(auto found, version->find(key, kMaxSeq));
+    if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
+    // The open memtable goes on growing: a record that is younger than the version may name an extent that only the next one has.
+    auto now = impl_->catalog->current();
+    if (now == version || !names_unknown_extent(*version, *found)) return impl_->values->read(*version, key, *found, range);
+    version = std::move(now);
+  }
 }
 
 Result<uint64_t> Store::value_size(ByteView key) const {

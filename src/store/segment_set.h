@@ -48,7 +48,7 @@ class Segment {
   // Its entries are in a run.
   [[nodiscard]] bool covered() const { return covered_.load(std::memory_order_relaxed); }
   void mark_covered() const { covered_.store(true, std::memory_order_relaxed); }
-  // Calls `released` when the last reference goes. Set once.
+  // Calls `released` when the last reference goes.
   void retire(std::function<void(SegmentId)> released) const EXCLUDES(mu_);
 
  private:

@@ -160,7 +160,7 @@ Result<void> Store::write(const WriteBatch& batch, Durability durability) {
   const bool only_erases =
       std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c->is_erase; });
   TRY(impl_->log->begin(cost, only_erases ? OperationKind::kFree : OperationKind::kGrow));
-  impl_->log->write(changes, cost);
+  impl_->write_prepared(changes, cost);
   impl_->log->end(0);
   return durability == Durability::kSync ? sync() : Result<void>();
 }
@@ -216,7 +216,7 @@ Result<void> Store::Operation::write(const WriteBatch& batch) {
   CHECK(cost <= room_);
   TRY_ASSIGN(auto changes, store_->impl_->prepare(batch));
   room_ -= cost;
-  store_->impl_->log->write(changes, cost);
+  store_->impl_->write_prepared(changes, cost);
   return {};
 }
 

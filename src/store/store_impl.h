@@ -41,6 +41,8 @@ class Store::Impl {
   // Compresses and hashes; values of more than a quarter of a segment become extents first (their pointer is what is returned).
   Result<std::vector<store::PreparedChange>> prepare(const WriteBatch& batch);
   Result<void> write_extent(const WriteBatch::Change& change, store::PreparedChange& out);
+  // In an operation with room for `cost`. Only now extents become part of the store: had begin() failed, nothing would name them.
+  void write_prepared(std::vector<store::PreparedChange>& changes, uint64_t cost);
   [[nodiscard]] uint64_t allocated() const;  // bytes
   [[nodiscard]] uint64_t largest_record_value() const { return superblock.segment_size / 8; }
 };
