@@ -76,14 +76,7 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
       // What fits an index entry is stored as it is: both copies are then the same bytes.
       if (change.value.size() > format::kMaxInlineValue)
         p.codec = format::compress(superblock.compression, change.value, p.storage);
-      if (p.codec != format::Codec::kNone) {
-        p.stored = p.storage;
-        // An inline value has no codec.
-        if (p.stored.size() <= format::kMaxInlineValue) {
-          p.codec = format::Codec::kNone;
-          p.stored = change.value;
-        }
-      }
+      if (p.codec != format::Codec::kNone) p.stored = p.storage;
     }
     p.value_checksum = format::checksum(p.stored);
   }

@@ -176,7 +176,8 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     entry.stored_length = static_cast<uint32_t>(c.stored.size());
     entry.raw_length = c.raw_length;
     entry.value_checksum = c.value_checksum;
-    entry.has_small = c.type != format::RecordType::kErase && c.stored.size() <= format::kMaxInlineValue;
+    entry.has_small = c.type != format::RecordType::kErase && c.codec == format::Codec::kNone &&
+                      c.stored.size() <= format::kMaxInlineValue;
     if (entry.has_small) entry.small = c.stored;
     config_.filter->add(index::Table::hash(c.key));
     segment->memtable->insert(c.key, entry);

@@ -242,7 +242,7 @@ TEST_P(StoreModel, EveryCrashLeavesAPrefixAndEveryReadTheNewestValue) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, StoreModel, testing::Values(Mode::kCas, Mode::kCache),
-                         [](const auto& info) { return info.param == Mode::kCas ? "cas" : "cache"; });
+                         [](const auto& mode) { return mode.param == Mode::kCas ? "cas" : "cache"; });
 
 }  // namespace
 }  // namespace cairn

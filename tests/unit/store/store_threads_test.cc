@@ -102,7 +102,7 @@ TEST_P(StoreThreads, WritersReadersSyncsSealsAndMaintenanceTogether) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, StoreThreads, testing::Values(Mode::kCas, Mode::kCache),
-                         [](const auto& info) { return info.param == Mode::kCas ? "cas" : "cache"; });
+                         [](const auto& mode) { return mode.param == Mode::kCas ? "cas" : "cache"; });
 
 }  // namespace
 }  // namespace cairn
