@@ -232,7 +232,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   TRY_ASSIGN(auto file, open_file(c, segment.name));
   log::ScanOptions options;
   options.durable_end = durable_end;
-  options.keep_damaged = true;  // a damaged value stays listed: reading it is an error, never an older version
+  options.keep_damaged = true;  // listed, so that reading it is an error, and never an older version
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, segment.header, options));
   for (const log::Damage& d : scan.damage) {
     ++s.out.damaged;
@@ -363,7 +363,7 @@ format::IndexEntry entry_of(const log::ScannedRecord& record, SegmentId id) {
   entry.raw_length = record.header.raw_length;
   entry.value_checksum = record.header.value_checksum;
   // What does not verify stays out of the entry: reads then find the damage where it is.
-  entry.has_small = entry.type != format::RecordType::kErase && entry.codec == format::Codec::kNone && record.value_ok &&
+  entry.has_small = record.value_ok && entry.codec == format::Codec::kNone && entry.type != format::RecordType::kErase &&
                     record.stored.size() <= format::kMaxInlineValue;
   if (entry.has_small) entry.small = record.stored;
   return entry;
