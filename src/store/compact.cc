@@ -92,7 +92,10 @@ Result<bool> Maintenance::compact_step() {
   }
   uint64_t before = 0;
   for (const auto& s : pick->sources) before += s->meta().file_size;
-  TRY(replace_segments(pick->sources, *compacted));
+  if (auto replaced = replace_segments(pick->sources, *compacted); !replaced) {
+    if (*compacted) abandoned_.push_back((*compacted)->id());
+    return fail(replaced.error());
+  }
   ++compactions_;
   const uint64_t after = *compacted ? (*compacted)->meta().file_size : 0;
   config_.logger->info("compacted sources={} bytes={} into={}", pick->sources.size(), before, after);

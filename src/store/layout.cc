@@ -66,18 +66,21 @@ Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directo
 }
 
 Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values, Liveness& liveness,
-                                     const std::function<void(const std::string&)>& damaged) {
+                                     const std::function<void(const std::string&)>& damaged,
+                                     std::vector<SegmentId>* only_once) {
   auto header = find_value(version, values, liveness_header_key());
   if (!header && header.error().code == ErrorCode::kNotFound) return LivenessHeader{};
   if (!header) return fail(header.error());
   TRY_ASSIGN(auto decoded, decode_liveness_header(header->view()));
   for (const auto& segment : version.segments->all()) {
     if (segment->meta().kind == format::SegmentKind::kExtent) continue;
+    Bytes copies[2];
     for (unsigned copy : {0u, 1u}) {
       auto value = find_value(version, values, liveness_key(copy, segment->id()));
       if (!value && value.error().code == ErrorCode::kNotFound) continue;
       Result<void> loaded;
       if (value) {
+        copies[copy] = value->view();
         loaded = liveness.load(segment->id(), segment->meta().entries, value->view());
       } else {
         loaded = fail(value.error());
@@ -85,6 +88,7 @@ Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values
       if (!loaded && damaged)
         damaged(fmt::format("liveness map of {}, copy {}: {}", segment->name(), copy, loaded.error().message));
     }
+    if (only_once && copies[0] != copies[1]) only_once->push_back(segment->id());
   }
   return decoded;
 }

@@ -30,7 +30,9 @@ Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directo
 
 // Reads the liveness map as of `version`: bits into `liveness`; the header, or one that covers nothing if there is no map.
 // A bitmap of which neither copy can be read leaves its segment all live: `damaged` (may be empty) is told.
+// `only_once` gets the segments whose copies differ: what the newest map changed is in its first copy alone.
 Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values, Liveness& liveness,
-                                     const std::function<void(const std::string&)>& damaged);
+                                     const std::function<void(const std::string&)>& damaged,
+                                     std::vector<SegmentId>* only_once = nullptr);
 
 }  // namespace cairn::store

@@ -84,6 +84,12 @@ std::vector<SegmentId> Liveness::take_changed() {
   return out;
 }
 
+void Liveness::give_back_changed(const std::vector<SegmentId>& ids) {
+  MutexLock lock(mu_);
+  for (SegmentId id : ids)
+    if (const auto it = segments_.find(id); it != segments_.end()) it->second.changed = true;
+}
+
 std::optional<Bytes> Liveness::encode(SegmentId id) const {
   MutexLock lock(mu_);
   const auto it = segments_.find(id);

@@ -33,6 +33,8 @@ class Liveness {
   void forget(SegmentId id) EXCLUDES(mu_);
   // Ids of segments whose bits changed since the last call.
   std::vector<SegmentId> take_changed() EXCLUDES(mu_);
+  // They could not be written: the next call gives them again.
+  void give_back_changed(const std::vector<SegmentId>& ids) EXCLUDES(mu_);
   // The value of a map record, and back (adds the bits to what is known). kCorrupt, also if it is not about `entries` records.
   std::optional<Bytes> encode(SegmentId id) const EXCLUDES(mu_);
   Result<void> load(SegmentId id, uint64_t entries, ByteView value) EXCLUDES(mu_);

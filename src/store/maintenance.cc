@@ -35,7 +35,8 @@ void Maintenance::job() {
   {
     MutexLock lock(mu_);
     queued_ = false;
-    if (stopping_ || running_) {  // whoever runs looks at everything before it stops
+    if (stopping_ || running_) {
+      kicked_ = true;  // whoever runs may be past looking
       idle_.notify_all();
       return;
     }
@@ -45,7 +46,8 @@ void Maintenance::job() {
     auto more = step();
     if (!more) config_.logger->error("maintenance_failed reason=\"{}\"", more.error().message);
     MutexLock lock(mu_);
-    if (more && *more && !stopping_) continue;
+    const bool kicked = std::exchange(kicked_, false);
+    if (((more && *more) || kicked) && !stopping_) continue;
     running_ = false;
     idle_.notify_all();
     return;
@@ -104,9 +106,9 @@ Result<bool> Maintenance::step() {
 // What earlier runs of the program knew.
 Result<void> Maintenance::load() {
   const auto version = catalog_->current();
-  TRY_ASSIGN(const auto header, load_liveness(*version, *values_, liveness_, [&](const std::string& what) {
-               config_.logger->error("liveness_map_damaged what=\"{}\"", what);
-             }));
+  const auto damaged = [&](const std::string& what) { config_.logger->error("liveness_map_damaged what=\"{}\"", what); };
+  changed_before_.clear();
+  TRY_ASSIGN(const auto header, load_liveness(*version, *values_, liveness_, damaged, &changed_before_));
   killed_through_ = map_through_ = merge_through_ = previous_map_through_ = header.through;
   erase_through_ = header.twice_through;
   return {};
@@ -122,9 +124,21 @@ Result<bool> Maintenance::map_step() {
     map_seq_ = SeqNo();
   }
   if (killed_since_map_ < kMapInterval || map_seq_ != SeqNo()) return false;
-  killed_since_map_ = 0;
-  const SeqNo through = killed_through_;
   auto changed = liveness_.take_changed();
+  if (auto written = write_map(changed); !written) {
+    liveness_.give_back_changed(changed);  // a later map must not say that it has them
+    return fail(written.error());
+  }
+  killed_since_map_ = 0;
+  changed_before_ = std::move(changed);
+  forgotten_.clear();
+  previous_map_through_ = map_through_;
+  map_through_ = killed_through_;
+  map_seq_ = log_->visible();
+  return true;
+}
+
+Result<void> Maintenance::write_map(const std::vector<SegmentId>& changed) {
   std::vector<std::pair<unsigned, SegmentId>> pieces;
   for (SegmentId id : changed) pieces.emplace_back(0, id);
   for (SegmentId id : changed_before_) pieces.emplace_back(1, id);
@@ -133,15 +147,10 @@ Result<bool> Maintenance::map_step() {
     if (!value) continue;  // retired meanwhile
     TRY(write_map_record(liveness_key(copy, id), *value));
   }
-  for (SegmentId id : std::exchange(forgotten_, {}))
+  for (SegmentId id : forgotten_)
     for (unsigned copy : {0u, 1u}) TRY(write_map_record(liveness_key(copy, id), std::nullopt));
-  LivenessHeader header{through, map_through_, catalog_->manifest().retired};
-  TRY(write_map_record(liveness_header_key(), encode_liveness_header(header)));
-  changed_before_ = std::move(changed);
-  previous_map_through_ = map_through_;
-  map_through_ = through;
-  map_seq_ = log_->visible();
-  return true;
+  const LivenessHeader header{killed_through_, map_through_, catalog_->manifest().retired};
+  return write_map_record(liveness_header_key(), encode_liveness_header(header));
 }
 
 Result<void> Maintenance::write_map_record(const Bytes& key, const std::optional<Bytes>& value) {
@@ -153,8 +162,6 @@ Result<void> Maintenance::write_map_record(const Bytes& key, const std::optional
     c.raw_length = static_cast<uint32_t>(value->size());
     if (value->size() > format::kMaxInlineValue) {
       c.codec = format::compress(config_.superblock.compression, *value, c.storage);
-      if (c.codec != format::Codec::kNone && c.storage.size() <= format::kMaxInlineValue)
-        c.codec = format::Codec::kNone;
       if (c.codec != format::Codec::kNone) c.stored = c.storage;
     }
   } else {
@@ -223,10 +230,11 @@ Result<void> Maintenance::kill(const Version& version, ByteView key, const forma
 Result<void> Maintenance::retire_extents() {
   const auto version = catalog_->current();
   std::vector<SegmentSet::Ref> dead;
-  for (SegmentId id : std::exchange(dead_extents_, {}))
+  for (SegmentId id : dead_extents_)
     if (const auto* segment = version->segments->find(id)) dead.push_back(*segment);
-  if (dead.empty()) return {};
-  return replace_segments(dead, nullptr);
+  if (!dead.empty()) TRY(replace_segments(dead, nullptr));
+  dead_extents_.clear();
+  return {};
 }
 
 // ---- The filter ----
@@ -255,7 +263,7 @@ Result<void> Maintenance::unlink_tables() {
     }
     const auto name = index::table_file_name(it->id);
     config_.files->files->forget(name);
-    TRY(config_.index_directory->unlink(name));
+    if (auto gone = config_.index_directory->unlink(name); !gone && gone.error().code != ErrorCode::kNotFound) return gone;
     unreclaimed_bytes_ -= it->bytes;
     it = doomed_tables_.erase(it);
   }
@@ -303,15 +311,24 @@ Result<bool> Maintenance::unlink_step() {
     MutexLock lock(mu_);
     gone.swap(released_);
   }
+  if (auto unlinked = unlink_segments(gone); !unlinked) {
+    MutexLock lock(mu_);
+    released_.insert(released_.end(), gone.begin(), gone.end());
+    return fail(unlinked.error());
+  }
+  TRY(unlink_abandoned());
   TRY(unlink_tables());
-  if (gone.empty()) return false;
+  return !gone.empty();
+}
+
+Result<void> Maintenance::unlink_segments(const std::vector<std::pair<SegmentId, uint64_t>>& gone) {
+  if (gone.empty()) return {};
   for (const auto& [id, bytes] : gone) {
     const auto name = format::segment_file_name(id);
     config_.files->files->forget(name);
     if (auto unlinked = config_.files->directory->unlink(name);
         !unlinked && unlinked.error().code != ErrorCode::kNotFound)
-      return fail(unlinked.error());
-    unreclaimed_bytes_ -= bytes;
+      return unlinked;
   }
   TRY(config_.files->directory->sync());
   // Only now nothing can bring them back.
@@ -323,10 +340,25 @@ Result<bool> Maintenance::unlink_step() {
       },
       [](Version&) {}));
   for (const auto& [id, bytes] : gone) {
+    unreclaimed_bytes_ -= bytes;
     liveness_.forget(id);
     forgotten_.push_back(id);
   }
-  return true;
+  return {};
+}
+
+// Later kills would not reach them, and a rebuild would believe them. But the manifest on disk may name them until it is
+// written again: the error may have come after the rename.
+Result<void> Maintenance::unlink_abandoned() {
+  if (abandoned_.empty()) return {};
+  TRY(catalog_->apply([](index::Manifest&) {}, [](Version&) {}));
+  for (SegmentId id : abandoned_)
+    if (auto unlinked = config_.files->directory->unlink(format::segment_file_name(id));
+        !unlinked && unlinked.error().code != ErrorCode::kNotFound)
+      return unlinked;
+  TRY(config_.files->directory->sync());
+  abandoned_.clear();
+  return {};
 }
 
 }  // namespace cairn::store

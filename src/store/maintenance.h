@@ -64,6 +64,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<void> kill(const Version& version, ByteView key, const format::IndexEntry& entry);
   Result<void> retire_extents();
   Result<bool> map_step();
+  Result<void> write_map(const std::vector<SegmentId>& changed);
   Result<void> write_map_record(const Bytes& key, const std::optional<Bytes>& value);  // nothing: erase
   Result<bool> merge_step();
   Result<bool> merge_footers(const Version& version);
@@ -83,6 +84,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<std::vector<log::ScannedRecord>> kept_records(const Segment& source, log::SegmentScan& scan);
   Result<void> replace_segments(const std::vector<SegmentSet::Ref>& sources, const SegmentSet::Ref& replacement);
   Result<bool> unlink_step();
+  Result<void> unlink_segments(const std::vector<std::pair<SegmentId, uint64_t>>& gone);
+  Result<void> unlink_abandoned();
   Result<void> unlink_tables();
   [[nodiscard]] bool erase_is_garbage(SeqNo seq) const { return seq <= erase_through_; }
 
@@ -113,11 +116,13 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   std::vector<DoomedTable> doomed_tables_;  // merged away, perhaps still read
   std::vector<SegmentId> forgotten_;        // gone for good: their bitmaps are erased with the next map
   std::vector<SegmentId> uncompactable_;    // damaged: left as they are
+  std::vector<SegmentId> abandoned_;        // compacted, but could not be installed
 
   mutable Mutex mu_;
   CondVar idle_;
   bool running_ GUARDED_BY(mu_) = false;
   bool queued_ GUARDED_BY(mu_) = false;
+  bool kicked_ GUARDED_BY(mu_) = false;  // while it ran
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<std::pair<SegmentId, uint64_t>> released_ GUARDED_BY(mu_);  // retired, and no reader left; bytes
   std::atomic<uint64_t> unreclaimed_bytes_ = 0;
