@@ -224,13 +224,14 @@ void LogWriter::timer_job() {
   {
     MutexLock lock(mu_);
     const bool dirty = active_->writer.has_uncommitted() || kept_ != 0 || durable_seq_.load() < next_seq_.prev().value;
-    repeat = !dirty && !mark_repeated_ && active_->writer.last_mark().offset != 0 && fits(0);
+    repeat = !dirty && !stopping_ && !mark_repeated_ && active_->writer.last_mark().offset != 0 && fits(0);
     if (repeat) {
       take_token();
       shut_gate();
-      // Something may have been written, or rolled over, while the gate was closing: then there is no need.
-      if (!active_->writer.has_uncommitted() && active_->writer.last_mark().offset != 0 && kept_ == 0 && fits(0))
-        place_mark();
+      // Something may have been written, or rolled over, while the gate was closing: then there is no need. After stop() took
+      // the token before us the segment is sealed.
+      const bool idle = !active_->writer.has_uncommitted() && active_->writer.last_mark().offset != 0 && kept_ == 0;
+      if (idle && !stopping_ && !failure_ && fits(0)) place_mark();
       open_gate();
       result = commit();
       drop_token();
