@@ -114,7 +114,9 @@ class History {
     auto next = std::make_unique<io::SimEnv>(env_->crash(choice));
     store_.reset();
     env_ = std::move(next);
-    if (pick(3) == 0) ASSERT_NO_FATAL_FAILURE(rebuild());
+    if (pick(3) == 0) {
+      ASSERT_NO_FATAL_FAILURE(rebuild());
+    }
     ASSERT_NO_FATAL_FAILURE(open());
     const Model got = content();
     size_t match = history_.size();
