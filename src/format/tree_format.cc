@@ -81,7 +81,7 @@ const char* broken_rule(const Attributes& a) {
     if (a.size > kMaxFileSize) return "size out of range";
     if (a.sweep_from != kNoSweep && a.sweep_from > (kMaxFileSize >> a.chunk_bits)) return "sweep out of range";
     if (a.sweep_from != kNoSweep && a.size > a.sweep_from << a.chunk_bits) return "sweep inside the file";
-  } else if (a.chunk_bits != 0 || a.stored != 0 || a.sweep_from != kNoSweep) {
+  } else if (a.chunk_bits != 0 || a.stored != 0 || a.sweep_from != kNoSweep || a.patched) {
     return "content of what is no regular file";
   }
   const uint32_t type = a.mode & S_IFMT;
@@ -122,6 +122,7 @@ Attributes fields_of(const AttributesDisk& disk) {
   a.btime = load_time(disk.btime, disk.btime_ns);
   a.chunk_bits = disk.chunk_bits;
   a.sweep_from = disk.sweep_from;
+  a.patched = (disk.flags & kPatched) != 0;
   a.parent = disk.parent;
   return a;
 }
@@ -141,7 +142,8 @@ Result<TreeKey> decode_tree_key(ByteView key) {
       return out;
     case KeyKind::kChunk:
       if (rest.size() != sizeof(uint64_t) + 1) return corrupt("key: wrong length");
-      if (rest.back() != 0) return fail(ErrorCode::kUnsupported, "key: a patch of a chunk");
+      out.patch = static_cast<uint8_t>(rest.back());
+      if (out.patch > kMaxPatches) return corrupt("key: patch number out of range");
       out.number = load_big_endian(rest);
       if (out.number > kMaxFileSize >> kChunkBitsMin) return corrupt("key: chunk index out of range");
       return out;
@@ -184,9 +186,9 @@ Bytes xattr_key(Ino ino, ByteView name) { return named_key(ino, KeyKind::kXattr,
 Bytes orphan_key(Ino ino) { return numbered_key(0, KeyKind::kOrphan, ino); }
 Bytes sweep_key(Ino ino) { return numbered_key(0, KeyKind::kSweep, ino); }
 
-Bytes chunk_key(Ino ino, uint64_t index) {
+Bytes chunk_key(Ino ino, uint64_t index, uint8_t patch) {
   Bytes key = numbered_key(ino, KeyKind::kChunk, index, 1);
-  key.push_back('\0');
+  key.push_back(static_cast<char>(patch));
   return key;
 }
 
@@ -230,6 +232,7 @@ Bytes encode_attributes(const Attributes& a) {
   disk.sweep_from = a.sweep_from;
   disk.parent = a.parent;
   disk.name_length = static_cast<uint8_t>(a.name.size());
+  disk.flags = a.patched ? kPatched : 0;
   Bytes out;
   out.reserve(sizeof disk + a.name.size() + a.target.size());
   out.append(bytes_of(disk)).append(a.name).append(a.target);
@@ -240,13 +243,33 @@ Result<Attributes> decode_attributes(ByteView bytes) {
   if (bytes.size() < sizeof(AttributesDisk)) return corrupt("attributes: too short");
   const auto disk = load<AttributesDisk>(bytes);
   TRY(check_version(disk.version, kTreeVersion));
-  if (!all_zero(bytes_of(disk.zero))) return corrupt("attributes: unused bytes are not zero");
+  if (!all_zero(bytes_of(disk.zero)) || disk.flags > kPatched) return corrupt("attributes: unused bits are not zero");
   if (bytes.size() != sizeof disk + disk.name_length + disk.target_length) return corrupt("attributes: wrong length");
   Attributes a = fields_of(disk);
   a.name = bytes.substr(sizeof disk, disk.name_length);
   a.target = bytes.substr(sizeof disk + disk.name_length);
   if (const char* rule = broken_rule(a)) return fail(ErrorCode::kCorrupt, fmt::format("attributes: {}", rule));
   return a;
+}
+
+Bytes encode_patch(const Patch& patch) {
+  CHECK(!patch.bytes.empty() && patch.offset <= UINT32_MAX);
+  PatchDisk disk{};
+  disk.version = kTreeVersion;
+  disk.offset = static_cast<uint32_t>(patch.offset);
+  Bytes out;
+  out.reserve(sizeof disk + patch.bytes.size());
+  return out.append(bytes_of(disk)).append(patch.bytes);
+}
+
+Result<Patch> decode_patch(ByteView bytes, uint64_t chunk_size) {
+  if (bytes.size() <= sizeof(PatchDisk)) return corrupt("patch: too short");
+  const auto disk = load<PatchDisk>(bytes);
+  TRY(check_version(disk.version, kTreeVersion));
+  const Patch out{.offset = disk.offset, .bytes = bytes.substr(sizeof disk)};
+  if (!all_zero(bytes_of(disk.zero))) return corrupt("patch: unused bytes are not zero");
+  if (out.offset > chunk_size || out.bytes.size() > chunk_size - out.offset) return corrupt("patch: beyond the chunk");
+  return out;
 }
 
 Bytes encode_entry(const Entry& entry) {

@@ -18,7 +18,7 @@ namespace cairn::format {
 
 enum class KeyKind : char {
   kAttributes = 'A',  // ino 'A'
-  kChunk = 'D',       // ino 'D' index(8) 0
+  kChunk = 'D',       // ino 'D' index(8) n; n = 0: the chunk, n = 1..16: its patches
   kEntry = 'E',       // directory 'E' name
   kListing = 'L',     // directory 'L' cookie(8)
   kBackLink = 'P',    // ino 'P' parent(8) name; only while the inode has two links or more
@@ -32,6 +32,7 @@ struct TreeKey {
   KeyKind kind = KeyKind::kAttributes;
   Ino ino = 0;          // whose key it is; for orphans and sweeps: whom it names
   uint64_t number = 0;  // chunk: index; listing: cookie; back link: the parent's inode number
+  uint8_t patch = 0;    // chunk: 0, or the number of the patch
   ByteView name;        // entry, back link, xattr
 };
 // kInvalid if it is no key of the tree (the engine keeps keys of its own under inode 0), kCorrupt for a bad name or length.
@@ -40,7 +41,7 @@ Result<TreeKey> decode_tree_key(ByteView key);
 Bytes inode_prefix(Ino ino);  // of all keys of one inode
 Bytes kind_prefix(Ino ino, KeyKind kind);
 Bytes attributes_key(Ino ino);
-Bytes chunk_key(Ino ino, uint64_t index);
+Bytes chunk_key(Ino ino, uint64_t index, uint8_t patch = 0);
 Bytes entry_key(Ino directory, ByteView name);
 Bytes listing_key(Ino directory, uint64_t cookie);
 Bytes back_link_key(Ino ino, Ino parent, ByteView name);
@@ -49,6 +50,7 @@ Bytes orphan_key(Ino ino);
 Bytes sweep_key(Ino ino);
 
 inline constexpr uint64_t kChunkKeySize = 18;  // bytes
+inline constexpr uint8_t kMaxPatches = 16;     // of one chunk
 
 // Names are checked before they are stored and after they are read: 1..255 bytes, no '/', no NUL, not "." or "..".
 // kInvalid or kNameTooLong.
@@ -60,6 +62,7 @@ Result<void> check_xattr_name(ByteView name);
 
 inline constexpr uint8_t kTreeVersion = 1;        // of every value below
 inline constexpr uint64_t kNoSweep = UINT64_MAX;  // sweep_from: no chunk is waiting to be erased
+inline constexpr uint8_t kPatched = 1;            // flags: chunks of this file may have patches
 inline constexpr uint8_t kChunkBitsMin = 12;      // 4 KiB
 inline constexpr uint8_t kChunkBitsMax = 30;      // 1 GiB
 
@@ -87,7 +90,8 @@ struct AttributesDisk {
   Le64 sweep_from;      //  96  chunks from this index on are to be erased, and lie behind the end; kNoSweep = none
   Le64 parent;          // 104  the directory of the only name; 0 = no or several names. The root is its own parent
   uint8_t name_length;  // 112  of the only name; 0 for the root and where parent is 0
-  uint8_t zero[7];      // 113
+  uint8_t flags;        // 113  kPatched
+  uint8_t zero[6];      // 114
 };
 static_assert(sizeof(AttributesDisk) == 120 && alignof(AttributesDisk) == 1);
 
@@ -101,6 +105,7 @@ struct Attributes {
   Time atime, mtime, ctime, btime;
   uint8_t chunk_bits = 0;
   uint64_t sweep_from = kNoSweep;
+  bool patched = false;  // chunks may have patches
   Ino parent = 0;
   Bytes name;
   Bytes target;
@@ -117,6 +122,25 @@ Result<Attributes> decode_attributes(ByteView bytes);
 inline uint64_t attributes_size_max(uint64_t target_length) {
   return sizeof(AttributesDisk) + kMaxNameSize + target_length;
 }
+
+// ---- Chunks ----
+
+// A change of a part of a chunk: 8 bytes, then at least one byte of content that goes to `offset` in the chunk.
+struct PatchDisk {
+  uint8_t version;  // 0  kTreeVersion
+  uint8_t zero[3];  // 1
+  Le32 offset;      // 4  bytes, not behind what the chunk and the patches before have
+};
+static_assert(sizeof(PatchDisk) == 8 && alignof(PatchDisk) == 1);
+
+struct Patch {
+  uint64_t offset = 0;
+  ByteView bytes;  // into the value
+  [[nodiscard]] uint64_t end() const { return offset + bytes.size(); }
+};
+Bytes encode_patch(const Patch& patch);
+// Also checks that it ends within `chunk_size`.
+Result<Patch> decode_patch(ByteView bytes, uint64_t chunk_size);
 
 // ---- Names ----
 

@@ -11,29 +11,56 @@
 namespace cairn::tree {
 namespace {
 
-// Room is kept in steps, so that not every small append has to ask for more.
-constexpr uint64_t kKeepStep = 4096;  // bytes
-
-uint64_t kept_for(uint64_t length, uint64_t chunk_size) {
-  return chunk_cost(std::min(chunk_size, (length + kKeepStep - 1) / kKeepStep * kKeepStep));
-}
-
-// Puts `data` at `begin`; what is skipped becomes zeros.
-void patch(Bytes& bytes, uint64_t begin, ByteView data) {
-  if (bytes.size() < begin) bytes.resize(begin);
-  if (begin == bytes.size()) {
-    bytes.append(data);
-    return;
-  }
-  if (bytes.size() < begin + data.size()) bytes.resize(begin + data.size());
-  std::copy(data.begin(), data.end(), bytes.begin() + static_cast<ptrdiff_t>(begin));
-}
-
 tl::unexpected<Error> missing(Ino ino, uint64_t index) {
   return fail(ErrorCode::kCorrupt, fmt::format("inode {}: chunk {} or a part of it is missing", ino, index));
 }
 
+// Calls `visit` for every patch of a chunk, in order. `range` as for Store::get, of the patch's value.
+template <class Visit>
+Result<void> for_patches(const Tree& tree, const Inode& inode, uint64_t index, Visit visit)
+    REQUIRES_SHARED(inode.mutex) {
+  if (!inode.attributes.patched) return {};
+  for (uint8_t n = 1; n <= format::kMaxPatches; ++n) {
+    const auto value = tree.store.get(format::chunk_key(inode.ino, index, n));
+    if (!value && value.error().code == ErrorCode::kNotFound) break;
+    TRY(value);
+    TRY_ASSIGN(const auto patch, format::decode_patch(value->view(), inode.attributes.chunk_size()));
+    visit(patch);
+  }
+  return {};
+}
+
+// `value` is what the chunk itself has of `range`; puts its patches over it.
+Result<Value> with_patches(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range, Value value)
+    REQUIRES_SHARED(inode.mutex) {
+  const uint64_t range_end = range.offset + std::min(range.length, inode.attributes.chunk_size());
+  Bytes bytes;
+  bool copied = false;
+  const auto put = [&](const format::Patch& patch) {
+    const uint64_t begin = std::max(patch.offset, range.offset);
+    const uint64_t end = std::min(patch.end(), range_end);
+    if (begin >= end) return;
+    if (!std::exchange(copied, true)) bytes = value.view();
+    patch_bytes(bytes, begin - range.offset, patch.bytes.substr(begin - patch.offset, end - begin));
+  };
+  TRY(for_patches(tree, inode, index, put));
+  return copied ? Value::own(std::move(bytes)) : value;
+}
+
 }  // namespace
+
+Result<LoggedChunk> inspect_chunk(const Tree& tree, const Inode& inode, uint64_t index) {
+  LoggedChunk out;
+  auto size = tree.store.value_size(format::chunk_key(inode.ino, index));
+  if (!size && size.error().code == ErrorCode::kNotFound) return out;
+  TRY_ASSIGN(out.length, std::move(size));
+  TRY(for_patches(tree, inode, index, [&](const format::Patch& patch) {
+    out.length = std::max(out.length, patch.end());
+    ++out.patches.count;
+    out.patches.bytes += patch.bytes.size();
+  }));
+  return out;
+}
 
 Result<uint64_t> chunk_length(const Tree& tree, const Inode& inode, uint64_t index) {
   if (const auto found = inode.chunks.find(index); found != inode.chunks.end()) return found->second.bytes.size();
@@ -41,9 +68,8 @@ Result<uint64_t> chunk_length(const Tree& tree, const Inode& inode, uint64_t ind
   const uint64_t start = index << a.chunk_bits;
   if (start >= a.size) return 0;
   if (is_dense(a)) return std::min(a.chunk_size(), a.size - start);
-  auto size = tree.store.value_size(format::chunk_key(inode.ino, index));
-  if (!size && size.error().code == ErrorCode::kNotFound) return 0;
-  return size;
+  TRY_ASSIGN(const LoggedChunk logged, inspect_chunk(tree, inode, index));
+  return logged.length;
 }
 
 Result<Value> load_chunk(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range) {
@@ -53,6 +79,7 @@ Result<Value> load_chunk(const Tree& tree, const Inode& inode, uint64_t index, R
     if (is_dense(a)) return missing(inode.ino, index);
     return Value();
   }
+  if (value && a.patched) value = with_patches(tree, inode, index, range, std::move(*value));
   if (!value) return value;
   const uint64_t there = std::min(a.chunk_size(), a.size - (index << a.chunk_bits));
   const uint64_t wanted = range.offset >= there ? 0 : std::min(range.length, there - range.offset);
@@ -63,25 +90,50 @@ Result<Value> load_chunk(const Tree& tree, const Inode& inode, uint64_t index, R
   return value;
 }
 
-Result<std::vector<uint64_t>> logged_chunks(const Tree& tree, const Inode& inode, uint64_t first, uint64_t last,
-                                            uint64_t max) {
-  std::vector<uint64_t> out;
+Result<LoggedKeys> logged_keys(const Tree& tree, const Inode& inode, uint64_t first, uint64_t last, uint64_t max) {
+  CHECK(max > format::kMaxPatches);
+  LoggedKeys out;
+  std::vector<ChunkKey>& keys = out.keys;
   const format::Attributes& a = inode.attributes;
-  if (is_dense(a) && a.sweep_from == format::kNoSweep) {
-    for (uint64_t i = first, end = std::min(last, chunks_in(a, a.size)); i < end && out.size() < max; ++i) {
+  if (is_dense(a) && !a.patched && a.sweep_from == format::kNoSweep) {
+    const uint64_t end = std::min(last, chunks_in(a, a.size));
+    uint64_t i = first;
+    for (; i < end && keys.size() < max; ++i) {
       const auto found = inode.chunks.find(i);
-      if (found == inode.chunks.end() || found->second.in_log) out.push_back(i);
+      if (found == inode.chunks.end() || found->second.in_log) keys.push_back({.index = i});
     }
+    out.complete = i >= end;
     return out;
   }
   Cursor cursor = tree.store.scan(format::kind_prefix(inode.ino, format::KeyKind::kChunk));
-  for (cursor.seek(format::chunk_key(inode.ino, first)); cursor.valid() && out.size() < max; cursor.next()) {
+  for (cursor.seek(format::chunk_key(inode.ino, first)); cursor.valid(); cursor.next()) {
     TRY_ASSIGN(const auto key, format::decode_tree_key(cursor.key()));
     if (key.number >= last) break;
-    out.push_back(key.number);
+    out.complete = keys.size() < max;
+    if (!out.complete) {  // the last chunk may have more keys than these
+      while (!keys.empty() && keys.back().index == key.number) keys.pop_back();
+      break;
+    }
+    keys.push_back({.index = key.number, .patch = key.patch});
   }
   TRY(cursor.status());
   return out;
+}
+
+Result<void> erase_chunks(const Tree& tree, Edit& edit, Inode& inode, const std::vector<ChunkKey>& keys, uint64_t first,
+                          uint64_t last) {
+  format::Attributes& next = edit.draft(inode);
+  uint64_t counted = UINT64_MAX;
+  for (const ChunkKey& key : keys) {
+    edit.batch().erase(format::chunk_key(inode.ino, key.index, key.patch));
+    if (key.index == std::exchange(counted, key.index) || inode.chunks.contains(key.index)) continue;
+    TRY_ASSIGN(const uint64_t length, chunk_length(tree, inode, key.index));
+    next.stored -= std::min(length, next.stored);
+  }
+  for (auto it = inode.chunks.lower_bound(first); it != inode.chunks.end() && it->first < last; ++it) {
+    next.stored -= std::min<uint64_t>(it->second.bytes.size(), next.stored);
+  }
+  return {};
 }
 
 Result<void> ChunkWrites::plan(Inode& inode, uint64_t index, uint64_t begin, ByteView data) {
@@ -91,12 +143,10 @@ Result<void> ChunkWrites::plan(Inode& inode, uint64_t index, uint64_t begin, Byt
   Write& write = writes_.emplace_back();
   write.index = index;
   write.begin = begin;
+  write.first_changed = std::min(begin, old_length);
   write.data = data;
-  if (begin == 0 && data.size() == chunk_size) {
-    edit_.batch().put_ref(format::chunk_key(inode.ino, index), data);
-  } else {
-    TRY(merge(inode, write, old_length));
-  }
+  TRY(merge(inode, write, old_length));
+  CHECK(new_length <= chunk_size);
   edit_.draft(inode).stored += new_length - old_length;
   return {};
 }
@@ -104,35 +154,73 @@ Result<void> ChunkWrites::plan(Inode& inode, uint64_t index, uint64_t begin, Byt
 Result<void> ChunkWrites::merge(Inode& inode, Write& write, uint64_t old_length) {
   const uint64_t chunk_size = inode.attributes.chunk_size();
   const uint64_t end = write.begin + write.data.size();
-  const uint64_t new_length = std::max(old_length, end);
   const auto found = inode.chunks.find(write.index);
   DirtyChunk* const dirty = found == inode.chunks.end() ? nullptr : &found->second;
-  write.in_log = dirty != nullptr ? dirty->in_log : old_length != 0;
+  LoggedChunk logged{.length = old_length, .patches = {}};
+  if (dirty == nullptr && old_length != 0 && inode.attributes.patched) {
+    TRY_ASSIGN(logged, inspect_chunk(tree_, inode, write.index));
+  }
+  if (end == chunk_size) return log_change(inode, write, dirty, logged);
 
-  const uint64_t needed = kept_for(new_length, chunk_size);
+  DirtyChunk& next = write.chunk;
+  next.in_log = dirty != nullptr ? dirty->in_log : old_length != 0;
+  next.patches = dirty != nullptr ? dirty->patches : logged.patches;
+  const uint64_t needed = kept_for(std::max(old_length, end), chunk_size, next.patches);
   const uint64_t have = dirty != nullptr ? dirty->kept : 0;
   const uint64_t more = needed > have ? needed - have : 0;
-  const bool filled = end == chunk_size;
-  write.buffer = !filled && edit_.room_left() >= more && (more == 0 || edit_.operation().keep(more));
-  if (write.buffer) write.kept = more;
-
-  if (dirty != nullptr && write.buffer) {
+  if (edit_.room_left() < more || (more != 0 && !edit_.operation().keep(more))) {
+    return log_change(inode, write, dirty, logged);
+  }
+  write.buffer = true;
+  next.kept = more;
+  if (next.in_log) edit_.draft(inode).patched = true;  // as it may become one
+  if (dirty != nullptr) {
     write.in_place = true;
     // So that apply() cannot fail; doubling, so that appending stays cheap.
-    if (dirty->bytes.capacity() < new_length) {
-      dirty->bytes.reserve(std::min(chunk_size, std::max(new_length, 2 * dirty->bytes.capacity())));
+    if (dirty->bytes.capacity() < end) {
+      dirty->bytes.reserve(std::min(chunk_size, std::max(end, 2 * dirty->bytes.capacity())));
     }
     return {};
   }
-  write.bytes.reserve(new_length);
+  return load_old(inode, write, dirty, old_length, next.bytes);
+}
+
+// Puts the change into the batch: as a patch, or the whole chunk.
+Result<void> ChunkWrites::log_change(Inode& inode, Write& write, const DirtyChunk* dirty, const LoggedChunk& logged) {
+  const uint64_t end = write.begin + write.data.size();
+  const uint64_t old_length = dirty != nullptr ? dirty->bytes.size() : logged.length;
+  const PatchCount patches = dirty != nullptr ? dirty->patches : logged.patches;
+  const bool whole = write.begin == 0 && end >= old_length;
+  const uint64_t changed = end - write.first_changed;
+  if (dirty == nullptr && !whole && worth_a_patch(patches, changed, std::max(end, old_length))) {
+    patch_bytes(write.bytes, write.begin - write.first_changed, write.data);
+    const format::Patch patch{.offset = write.first_changed, .bytes = write.bytes};
+    edit_.batch().put(format::chunk_key(inode.ino, write.index, static_cast<uint8_t>(patches.count + 1)),
+                      format::encode_patch(patch));
+    edit_.draft(inode).patched = true;
+    return {};
+  }
+  if (whole) {
+    edit_.batch().put_ref(format::chunk_key(inode.ino, write.index), write.data);
+  } else {
+    TRY(load_old(inode, write, dirty, old_length, write.bytes));
+    edit_.batch().put_ref(format::chunk_key(inode.ino, write.index), write.bytes);
+  }
+  erase_patches(edit_.batch(), inode.ino, write.index, patches);
+  return {};
+}
+
+// The chunk as it is, with the change.
+Result<void> ChunkWrites::load_old(Inode& inode, const Write& write, const DirtyChunk* dirty, uint64_t old_length,
+                                   Bytes& bytes) {
+  bytes.reserve(std::max(old_length, write.begin + write.data.size()));
   if (dirty != nullptr) {
-    write.bytes = dirty->bytes;
+    bytes = dirty->bytes;
   } else if (old_length != 0) {
     TRY_ASSIGN(const Value old, load_chunk(tree_, inode, write.index, {}));
-    write.bytes = old.view();
+    bytes = old.view();
   }
-  patch(write.bytes, write.begin, write.data);
-  if (!write.buffer) edit_.batch().put_ref(format::chunk_key(inode.ino, write.index), write.bytes);
+  patch_bytes(bytes, write.begin, write.data);
   return {};
 }
 
@@ -148,7 +236,7 @@ Result<void> ChunkWrites::commit(Inode& inode) {
 }
 
 void ChunkWrites::undo() {
-  for (const Write& write : writes_) edit_.operation().reclaim(write.kept);
+  for (const Write& write : writes_) edit_.operation().reclaim(write.chunk.kept);
   writes_.clear();
 }
 
@@ -157,14 +245,18 @@ void ChunkWrites::apply(Inode& inode, Write& write) {
     drop_chunks(edit_.operation(), inode, write.index, write.index + 1);
     return;
   }
-  DirtyChunk& chunk = inode.chunks[write.index];
-  chunk.kept += write.kept;
-  chunk.in_log = write.in_log;
-  if (write.in_place) {
-    patch(chunk.bytes, write.begin, write.data);
-  } else {
-    chunk.bytes = std::move(write.bytes);
+  const uint64_t end = write.begin + write.data.size();
+  if (!write.in_place) {
+    write.chunk.changed_begin = write.first_changed;
+    write.chunk.changed_end = end;
+    inode.chunks[write.index] = std::move(write.chunk);
+    return;
   }
+  DirtyChunk& chunk = inode.chunks.at(write.index);
+  chunk.kept += write.chunk.kept;
+  chunk.changed_begin = std::min(chunk.changed_begin, write.first_changed);
+  chunk.changed_end = std::max(chunk.changed_end, end);
+  patch_bytes(chunk.bytes, write.begin, write.data);
 }
 
 }  // namespace cairn::tree

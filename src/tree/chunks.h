@@ -1,6 +1,10 @@
 // Chunks of one file: how long they are, where they are, and how one changes. The inode's mutex is held throughout.
+//
+// The log has a chunk as one value, and small later changes of it as patches: a synced append of 100 bytes then costs 100
+// bytes of log and not 128 KiB. After 16 patches, or when they are half as long as the chunk, it is written whole again.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <vector>
@@ -21,21 +25,51 @@ inline uint64_t chunks_in(const format::Attributes& a, uint64_t size) {
 inline bool sweep_in_the_way(const format::Attributes& a, uint64_t size) {
   return a.sweep_from != format::kNoSweep && chunks_in(a, size) > a.sweep_from;
 }
-// Room in the log that one chunk takes at most, bytes.
-inline uint64_t chunk_cost(uint64_t chunk_size) { return log_cost(format::kChunkKeySize, chunk_size); }
+// Room in the log that erasing one key, and that writing one chunk (and erasing its patches) takes at most, bytes.
+inline uint64_t erase_cost() { return log_cost(format::kChunkKeySize, 0); }
+inline uint64_t chunk_cost(uint64_t chunk_size) {
+  return log_cost(format::kChunkKeySize, chunk_size) + format::kMaxPatches * erase_cost();
+}
+// Room to keep for a buffered chunk of this length: in steps, so that not every small append has to ask for more.
+inline uint64_t kept_for(uint64_t length, uint64_t chunk_size, const PatchCount& patches) {
+  constexpr uint64_t kStep = 4096;  // bytes
+  const uint64_t most = std::min(chunk_size, (length + kStep - 1) / kStep * kStep);
+  return log_cost(format::kChunkKeySize, most) + patches.count * erase_cost();
+}
+
+// One chunk as the log has it.
+struct LoggedChunk {
+  uint64_t length = 0;  // bytes, with its patches; 0: a hole
+  PatchCount patches;
+};
+Result<LoggedChunk> inspect_chunk(const Tree& tree, const Inode& inode, uint64_t index) REQUIRES_SHARED(inode.mutex);
 
 // Bytes that chunk `index` has; 0 for a hole. Shorter than a chunk where nothing was written behind: zeros up to the end.
 Result<uint64_t> chunk_length(const Tree& tree, const Inode& inode, uint64_t index) REQUIRES_SHARED(inode.mutex);
 // At most `length` of its bytes from `offset` on, from the log; empty for a hole. kCorrupt if what must be there is not.
 Result<Value> load_chunk(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range)
     REQUIRES_SHARED(inode.mutex);
-// The first chunks from `first` to `last` - 1 that the log has, at most `max`.
-Result<std::vector<uint64_t>> logged_chunks(const Tree& tree, const Inode& inode, uint64_t first, uint64_t last,
-                                            uint64_t max) REQUIRES_SHARED(inode.mutex);
 
-// Changes of one file's chunks that go with an Edit: planned before its commit(), applied after it, undone if it fails. Whole chunks go
-// into the batch as they are. Others wait in memory, unless the log has no room to keep for them or they have just become
-// full: then they go into the batch as well. Not thread-safe; the data must stay until commit() has returned.
+// The key of a chunk or a patch that the log has.
+struct ChunkKey {
+  uint64_t index = 0;
+  uint8_t patch = 0;
+};
+struct LoggedKeys {
+  std::vector<ChunkKey> keys;  // in order
+  bool complete = true;        // there are no more
+};
+// Those of the chunks from `first` to `last` - 1, at most `max`; all of a chunk or none. Needs max > kMaxPatches.
+Result<LoggedKeys> logged_keys(const Tree& tree, const Inode& inode, uint64_t first, uint64_t last, uint64_t max)
+    REQUIRES_SHARED(inode.mutex);
+// Erases keys of whole chunks from the log, takes what they held off the draft's `stored`; so with what only memory has of
+// the chunks from `first` to `last` - 1, which the caller drops after the commit.
+Result<void> erase_chunks(const Tree& tree, Edit& edit, Inode& inode, const std::vector<ChunkKey>& keys, uint64_t first,
+                          uint64_t last) REQUIRES(inode.mutex);
+
+// Changes of one file's chunks that go with an Edit: planned before its commit(), applied after it, undone if it fails. Whole
+// chunks go into the batch as they are. Others wait in memory, unless the log has no room to keep for them or they have just
+// become full: then they go into the batch as well. Not thread-safe; the data must stay until commit() has returned.
 class ChunkWrites {
  public:
   ChunkWrites(Tree& tree, Edit& edit) : tree_(tree), edit_(edit) {}
@@ -52,14 +86,18 @@ class ChunkWrites {
     uint64_t index = 0;
     uint64_t begin = 0;
     ByteView data;
-    Bytes bytes;            // the new content, unless `in_place`
-    uint64_t kept = 0;      // bytes, more than what the chunk has kept already
-    bool buffer = false;    // it waits in memory; else it is in the batch
-    bool in_place = false;  // it is in memory already
-    bool in_log = false;
+    uint64_t first_changed = 0;  // `begin`, or the end of what was there: zeros lie between
+    DirtyChunk chunk;            // the new content, if it waits in memory and is not there yet; its room
+    Bytes bytes;                 // the new content, if it goes into the batch
+    bool buffer = false;         // it waits in memory; else it is in the batch
+    bool in_place = false;       // it is in memory already
   };
 
   Result<void> merge(Inode& inode, Write& write, uint64_t old_length) REQUIRES(inode.mutex);
+  Result<void> log_change(Inode& inode, Write& write, const DirtyChunk* dirty, const LoggedChunk& logged)
+      REQUIRES(inode.mutex);
+  Result<void> load_old(Inode& inode, const Write& write, const DirtyChunk* dirty, uint64_t old_length, Bytes& bytes)
+      REQUIRES(inode.mutex);
   void apply(Inode& inode, Write& write) REQUIRES(inode.mutex);
 
   Tree& tree_;

@@ -33,7 +33,6 @@ class Resize {
  private:
   Result<void> cut_last_chunk(Inode& inode, uint64_t size) REQUIRES(inode.mutex);
   Result<void> drop_from(Inode& inode, uint64_t first) REQUIRES(inode.mutex);
-  Result<void> erase_now(Inode& inode, const std::vector<uint64_t>& logged) REQUIRES(inode.mutex);
 
   Tree& tree_;
   Edit& edit_;

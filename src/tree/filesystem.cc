@@ -163,7 +163,7 @@ void FileSystem::release(Ino ino) {
     if (inode->chunks.empty() || inode->life != tree::Life::kAlive) return;
   }
   // The caller has no error to be given: what could not be written stays buffered for the next commit, which reports it.
-  if (auto written = write_back_now(tree, *inode); !written) tree.note_error("write back failed", ino, written.error());
+  if (auto written = write_back_now(tree, *inode); !written) tree.note_error("write_back_failed", ino, written.error());
 }
 
 Result<std::vector<Value>> FileSystem::read(Ino ino, uint64_t offset, uint64_t size) {

@@ -11,6 +11,7 @@
 #include "cairn/filesystem.h"
 #include "cairn/result.h"
 #include "format/tree_format.h"
+#include "tree/dirty_chunk.h"
 
 namespace cairn::tree {
 
@@ -19,13 +20,6 @@ enum class Life : uint8_t {
   kAlive,     // has a name
   kUnlinked,  // no name (any more), but somebody may have it open: contents work as ever
   kDying,     // being erased, or erased: whoever comes now gets kStale
-};
-
-// Content of one chunk that is newer than what the log has.
-struct DirtyChunk {
-  Bytes bytes;          // the whole chunk up to its last byte that was ever written
-  uint64_t kept = 0;    // room in the log kept for it, bytes
-  bool in_log = false;  // the log has an older version
 };
 
 // Thread-safe: `mutex` guards everything but `ino`. Lock order: an operation of the store (Store::begin) comes first, then

@@ -55,22 +55,21 @@ void InodeTable::load(Inode& inode) {
   if (inode.attributes.links == 0) inode.life = Life::kDying;
 }
 
-InodeRef InodeTable::insert(Ino ino, format::Attributes attributes, Life life, uint64_t lookups, uint64_t opens) {
-  auto inode = std::make_shared<Inode>(ino);
-  {
-    const WriteLock lock(inode->mutex);
-    inode->attributes = std::move(attributes);
-    inode->life = life;
-    inode->loaded = true;
-  }
-  Shard& shard = shard_of(ino);
+void InodeTable::publish(const InodeRef& inode, uint64_t lookups, uint64_t opens) {
+  Shard& shard = shard_of(inode->ino);
   const MutexLock lock(shard.mutex);
-  const auto [place, is_new] = shard.slots.emplace(ino, Slot{.inode = inode, .position = {}});
-  CHECK(is_new);
-  place->second.lookups = lookups;
-  place->second.opens = opens;
-  if (lookups == 0 && opens == 0) make_idle(shard, ino, place->second);
-  return inode;
+  // Somebody who guesses numbers may just be finding out that there is no such inode.
+  Slot& slot = shard.slots[inode->ino];
+  slot.inode = inode;
+  count(shard, slot, lookups, opens);
+}
+
+void InodeTable::withdraw(const Inode& inode) {
+  Shard& shard = shard_of(inode.ino);
+  const MutexLock lock(shard.mutex);
+  const auto found = shard.slots.find(inode.ino);
+  CHECK(found != shard.slots.end() && found->second.inode.get() == &inode && !found->second.idle);
+  shard.slots.erase(found);
 }
 
 void InodeTable::count(Shard& shard, Slot& slot, uint64_t lookups, uint64_t opens) {

@@ -22,8 +22,10 @@ class InodeTable {
 
   // The inode, read from the store if need be. A failure to read is kept in the object: require_usable() tells, once locked.
   InodeRef get(Ino ino);
-  // A new inode with its first counts. Needs a number that was never given out.
-  InodeRef insert(Ino ino, format::Attributes attributes, Life life, uint64_t lookups, uint64_t opens);
+  // A new inode, complete and locked by the caller, with its first counts. Its number was never given out before.
+  void publish(const InodeRef& inode, uint64_t lookups, uint64_t opens);
+  // Takes back a publish(), counts and all.
+  void withdraw(const Inode& inode);
 
   // Counting needs a reference that is held meanwhile. To count an open, hold the inode's mutex (shared will do): whoever
   // holds it exclusively can rely on opens().

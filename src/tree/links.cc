@@ -15,11 +15,11 @@ Result<std::optional<std::vector<Bytes>>> few_keys(const Tree& tree, const Inode
   std::vector<Bytes> keys;
   const format::Attributes& a = inode.attributes;
   const bool only_chunks = a.xattrs == 0 && (a.is_directory() || a.links <= 1);
-  if (only_chunks && (!a.is_regular() || (is_dense(a) && a.sweep_from == format::kNoSweep))) {
+  if (only_chunks && (!a.is_regular() || (is_dense(a) && !a.patched && a.sweep_from == format::kNoSweep))) {
     if (!a.is_regular()) return std::optional(std::move(keys));
-    TRY_ASSIGN(const auto logged, logged_chunks(tree, inode, 0, UINT64_MAX, kErasedAtOnce + 1));
-    if (logged.size() > kErasedAtOnce) return std::optional<std::vector<Bytes>>();
-    for (const uint64_t index : logged) keys.push_back(format::chunk_key(inode.ino, index));
+    TRY_ASSIGN(const auto logged, logged_keys(tree, inode, 0, UINT64_MAX, kErasedAtOnce));
+    if (!logged.complete) return std::optional<std::vector<Bytes>>();
+    for (const ChunkKey& key : logged.keys) keys.push_back(format::chunk_key(inode.ino, key.index));
     return std::optional(std::move(keys));
   }
   const Bytes attributes = format::attributes_key(inode.ino);
@@ -109,7 +109,7 @@ Result<void> drop_link(Tree& tree, Edit& edit, Inode& inode, Ino parent, ByteVie
   if (--next.links > 1) return {};
   auto other = other_back_link(tree, inode, gone);
   if (!other) {  // removing works all the same; fsck finds the name
-    tree.note_error("back link lost", inode.ino, other.error());
+    tree.note_error("back_link_lost", inode.ino, other.error());
     return {};
   }
   edit.batch().erase(format::back_link_key(inode.ino, other->parent, other->name));

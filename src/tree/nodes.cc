@@ -32,17 +32,24 @@ void inherit_group(format::Attributes& a, const format::Attributes& directory) {
   if (a.is_directory()) a.mode |= S_ISGID;
 }
 
-Result<Attr> make_unnamed(Tree& tree, Edit& edit, format::Attributes a, bool open) {
-  const Ino ino = tree.store.next_number();
-  a.links = 0;
-  edit.batch().put(format::attributes_key(ino), format::encode_attributes(a));
-  edit.batch().put(format::orphan_key(ino), format::encode_marker());
-  TRY(edit.commit());
-  const Attr attr = to_attr(ino, a);
-  const InodeRef inode = tree.inodes.insert(ino, std::move(a), Life::kUnlinked, 1, open ? 1 : 0);
+// Commits the edit, and the inode is there: in memory before in the log, but locked, so that whoever finds its name, or
+// guesses its number, finds this object. Its number is the greatest, so its mutex comes last.
+Result<Attr> add_inode(Tree& tree, Edit& edit, Ino ino, format::Attributes attributes, bool open) {
+  const auto inode = std::make_shared<Inode>(ino);
   const WriteLock lock(inode->mutex);
-  inode->linkable = true;
-  return attr;
+  edit.batch().put(format::attributes_key(ino), format::encode_attributes(attributes));
+  inode->attributes = std::move(attributes);
+  inode->loaded = true;
+  inode->linkable = inode->attributes.links == 0;
+  if (inode->linkable) inode->life = Life::kUnlinked;
+  tree.inodes.publish(inode, 1, open ? 1 : 0);
+  if (auto made = edit.commit(); !made) {
+    inode->loaded = false;
+    inode->load_error = Error(ErrorCode::kStale);
+    tree.inodes.withdraw(*inode);
+    return fail(std::move(made).error());
+  }
+  return to_attr(ino, inode->attributes);
 }
 
 Result<void> check_free(const Tree& tree, const Inode& directory, ByteView name) REQUIRES_SHARED(directory.mutex) {
@@ -67,20 +74,19 @@ Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& nod
   TRY(require_directory(*directory));
   format::Attributes a = new_attributes(tree, node, caller, edit.now());
   inherit_group(a, directory->attributes);
-  if (unnamed) return make_unnamed(tree, edit, std::move(a), node.open);
-  TRY(check_free(tree, *directory, name));
+  if (!unnamed) TRY(check_free(tree, *directory, name));
   if (a.is_directory() && directory->attributes.links >= kMaxLinks) return fail(ErrorCode::kTooManyLinks);
 
   const Ino ino = tree.store.next_number();
-  a.parent = parent;
-  a.name = name;
-  edit.batch().put(format::attributes_key(ino), format::encode_attributes(a));
-  add_name(edit, *directory, name, {.ino = ino, .type = a.mode & S_IFMT, .cookie = ino});
-  TRY(edit.commit());
-  const Attr attr = to_attr(ino, a);
-  // Before the directory is unlocked: whoever finds the name finds this object.
-  tree.inodes.insert(ino, std::move(a), Life::kAlive, 1, node.open ? 1 : 0);
-  return attr;
+  if (unnamed) {
+    a.links = 0;
+    edit.batch().put(format::orphan_key(ino), format::encode_marker());
+  } else {
+    a.parent = parent;
+    a.name = name;
+    add_name(edit, *directory, name, {.ino = ino, .type = a.mode & S_IFMT, .cookie = ino});
+  }
+  return add_inode(tree, edit, ino, std::move(a), node.open);
 }
 
 Result<void> make_root(Tree& tree) {

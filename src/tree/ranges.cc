@@ -53,27 +53,18 @@ Result<void> zero_in_chunk(Tree& tree, Inode& inode, uint64_t index, uint64_t be
 
 // Erases some of the chunks first..last-1, from the front. Gives the first that is left, or `last`.
 Result<uint64_t> erase_some(Tree& tree, Inode& inode, uint64_t first, uint64_t last) {
-  const uint64_t erase = log_cost(format::kChunkKeySize, 0);
   const uint64_t rest = attributes_cost_max();
-  TRY_ASSIGN(auto edit, Edit::begin(tree, rest + kErasedAtOnce * erase, Store::OperationKind::kFree));
+  TRY_ASSIGN(auto edit, Edit::begin(tree, rest + kErasedAtOnce * erase_cost(), Store::OperationKind::kFree));
   const uint64_t room = edit.room_left() > rest ? edit.room_left() - rest : 0;
   const WriteLock lock(inode.mutex);
   TRY(require_regular(inode));
   format::Attributes& next = edit.draft(inode);
   next.mtime = next.ctime = edit.now();
   last = std::min(last, chunks_in(inode.attributes, inode.attributes.size));
-  const uint64_t most = std::clamp<uint64_t>(room / erase, 1, kErasedAtOnce);
-  TRY_ASSIGN(const auto logged, logged_chunks(tree, inode, first, last, most));
-  const uint64_t end = logged.size() == most ? logged.back() + 1 : last;
-  for (const uint64_t index : logged) {
-    edit.batch().erase(format::chunk_key(inode.ino, index));
-    if (inode.chunks.contains(index)) continue;
-    TRY_ASSIGN(const uint64_t length, chunk_length(tree, inode, index));
-    next.stored -= length;
-  }
-  for (auto it = inode.chunks.lower_bound(first); it != inode.chunks.end() && it->first < end; ++it) {
-    next.stored -= it->second.bytes.size();
-  }
+  const uint64_t most = std::clamp<uint64_t>(room / erase_cost(), format::kMaxPatches + 1, kErasedAtOnce);
+  TRY_ASSIGN(const auto logged, logged_keys(tree, inode, first, last, most));
+  const uint64_t end = logged.complete ? last : logged.keys.back().index + 1;
+  TRY(erase_chunks(tree, edit, inode, logged.keys, first, end));
   TRY(edit.commit());
   drop_chunks(edit.operation(), inode, first, end);
   tree.dirty.update(inode);
@@ -119,8 +110,8 @@ Result<uint64_t> next_data(const Tree& tree, const Inode& inode, uint64_t index)
   uint64_t found = UINT64_MAX;
   if (const auto it = inode.chunks.lower_bound(index); it != inode.chunks.end()) found = it->first;
   const uint64_t last = chunks_in(inode.attributes, inode.attributes.size);
-  TRY_ASSIGN(const auto logged, logged_chunks(tree, inode, index, last, 1));
-  if (!logged.empty()) found = std::min(found, logged.front());
+  TRY_ASSIGN(const auto logged, logged_keys(tree, inode, index, last, format::kMaxPatches + 1));
+  if (!logged.keys.empty()) found = std::min(found, logged.keys.front().index);
   return found;
 }
 
@@ -132,7 +123,7 @@ Result<uint64_t> next_hole(const Tree& tree, const Inode& inode, uint64_t index)
   cursor.seek(format::chunk_key(inode.ino, index));
   for (; index < last; ++index) {
     const bool logged = cursor.valid() && cursor.key() == format::chunk_key(inode.ino, index);
-    if (logged) cursor.next();
+    if (logged) cursor.seek(format::chunk_key(inode.ino, index + 1));
     if (!logged && !inode.chunks.contains(index)) break;
   }
   TRY(cursor.status());

@@ -23,8 +23,8 @@ Result<uint64_t> stored_before(const Tree& tree, const Inode& inode, uint64_t la
   for (; cursor.valid(); cursor.next()) {
     TRY_ASSIGN(const auto key, format::decode_tree_key(cursor.key()));
     if (key.number >= last) break;
-    if (inode.chunks.contains(key.number)) continue;
-    TRY_ASSIGN(const uint64_t length, cursor.value_size());
+    if (key.patch != 0 || inode.chunks.contains(key.number)) continue;
+    TRY_ASSIGN(const uint64_t length, chunk_length(tree, inode, key.number));
     sum += length;
   }
   TRY(cursor.status());
@@ -47,6 +47,7 @@ Result<void> Resize::plan(Inode& inode, uint64_t size) {
     CHECK(!sweep_in_the_way(inode.attributes, size));
   }
   next.size = size;
+  if (size == 0) next.patched = false;
   return {};
 }
 
@@ -54,10 +55,12 @@ Result<void> Resize::plan(Inode& inode, uint64_t size) {
 Result<void> Resize::drop_from(Inode& inode, uint64_t first) {
   first_dropped_ = first;
   if (inode.attributes.sweep_from == format::kNoSweep) {
-    TRY_ASSIGN(const auto logged, logged_chunks(tree_, inode, first, UINT64_MAX, kErasedAtOnce + 1));
-    const uint64_t erases = logged.size() * log_cost(format::kChunkKeySize, 0);
+    TRY_ASSIGN(const auto logged, logged_keys(tree_, inode, first, UINT64_MAX, kErasedAtOnce));
+    const uint64_t erases = logged.keys.size() * erase_cost();
     const uint64_t rest = attributes_cost_max() + chunk_cost(inode.attributes.chunk_size());
-    if (logged.size() <= kErasedAtOnce && erases + rest <= edit_.room_left()) return erase_now(inode, logged);
+    if (logged.complete && erases + rest <= edit_.room_left()) {
+      return erase_chunks(tree_, edit_, inode, logged.keys, first, UINT64_MAX);
+    }
     edit_.batch().put(format::sweep_key(inode.ino), format::encode_marker());
   }
   sweep_ = true;
@@ -67,20 +70,6 @@ Result<void> Resize::drop_from(Inode& inode, uint64_t first) {
     next.stored = std::min(inode.attributes.size, first << inode.attributes.chunk_bits);
   } else {
     TRY_ASSIGN(next.stored, stored_before(tree_, inode, first));
-  }
-  return {};
-}
-
-Result<void> Resize::erase_now(Inode& inode, const std::vector<uint64_t>& logged) {
-  format::Attributes& next = edit_.draft(inode);
-  for (const uint64_t index : logged) {
-    edit_.batch().erase(format::chunk_key(inode.ino, index));
-    if (inode.chunks.contains(index)) continue;
-    TRY_ASSIGN(const uint64_t length, chunk_length(tree_, inode, index));
-    next.stored -= length;
-  }
-  for (auto it = inode.chunks.lower_bound(first_dropped_); it != inode.chunks.end(); ++it) {
-    next.stored -= it->second.bytes.size();
   }
   return {};
 }
@@ -98,6 +87,9 @@ Result<void> Resize::cut_last_chunk(Inode& inode, uint64_t size) {
   if (inode.chunks.contains(index)) return {};
   TRY_ASSIGN(const Value rest, load_chunk(tree_, inode, index, {.offset = 0, .length = tail}));
   edit_.batch().put(format::chunk_key(inode.ino, index), rest.view());
+  if (!inode.attributes.patched) return {};
+  TRY_ASSIGN(const LoggedChunk logged, inspect_chunk(tree_, inode, index));
+  erase_patches(edit_.batch(), inode.ino, index, logged.patches);
   return {};
 }
 
@@ -105,6 +97,7 @@ void Resize::apply(Inode& inode) {
   if (cut_index_ != UINT64_MAX) {
     if (const auto found = inode.chunks.find(cut_index_); found != inode.chunks.end()) {
       found->second.bytes.resize(cut_length_);
+      found->second.was_cut = true;
     }
   }
   drop_chunks(edit_.operation(), inode, first_dropped_, UINT64_MAX);

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/try.h"
 #include "io/env.h"
+#include "tree/chunks.h"
 #include "tree/edit.h"
 #include "tree/tree.h"
 
@@ -14,10 +15,8 @@ namespace {
 
 constexpr uint64_t kStepKeys = 1024;  // at most, so that a step is short and its batch small
 
-uint64_t erase_cost() { return log_cost(format::kChunkKeySize, 0); }
-
 // What ends an erasure: the attributes and the orphan's marker.
-uint64_t last_step_cost() { return 3 * log_cost(format::kChunkKeySize, 0) + attributes_cost_max(); }
+uint64_t last_step_cost() { return 3 * erase_cost() + attributes_cost_max(); }
 
 bool has_room(const Edit& edit, ByteView key) { return edit.room_left() >= log_cost(key.size(), 0) + last_step_cost(); }
 
@@ -33,7 +32,7 @@ Result<bool> erase_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mut
   for (; cursor.valid() && n < kStepKeys && has_room(edit, cursor.key()); cursor.next()) {
     const auto key = format::decode_tree_key(cursor.key());
     if (key && key->kind == format::KeyKind::kAttributes) continue;
-    if (key && key->kind == format::KeyKind::kChunk) next = key->number + 1;
+    if (key && key->kind == format::KeyKind::kChunk) next = key->number;
     edit.batch().erase(cursor.key());
     ++n;
   }
@@ -57,7 +56,7 @@ Result<bool> cut_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mutex
   cursor.seek(format::chunk_key(inode.ino, next));
   for (uint64_t n = 0; cursor.valid() && n < kStepKeys && has_room(edit, cursor.key()); cursor.next(), ++n) {
     TRY_ASSIGN(const auto key, format::decode_tree_key(cursor.key()));
-    next = key.number + 1;
+    next = key.number;
     edit.batch().erase(cursor.key());
   }
   const bool more = cursor.valid();
@@ -165,10 +164,11 @@ void Sweeper::run(const std::shared_ptr<Shared>& shared) {
   }
   const InodeRef inode = tree->inodes.get(ino);
   const auto more = sweep_step(*tree, *inode);
-  if (!more && more.error().code != ErrorCode::kStale) tree->note_error("sweep failed", ino, more.error());
+  if (!more && more.error().code != ErrorCode::kStale) tree->note_error("sweep_failed", ino, more.error());
   bool again = false;
   {
     const MutexLock lock(shared->mutex);
+    if (!more && more.error().code == ErrorCode::kReadOnly) shared->queue.clear();  // all the others would say the same
     if (more && *more) shared->queue.push_back(ino);
     shared->running = false;
     again = !shared->stopping && !shared->queue.empty();

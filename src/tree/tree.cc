@@ -12,6 +12,20 @@ namespace {
 constexpr uint64_t kIdleInodes = 65536;     // at about 500 bytes each
 constexpr uint64_t kAttributesKeySize = 9;  // bytes
 
+// What is new in the chunk, or all of it.
+void log_chunk(WriteBatch& batch, Ino ino, uint64_t index, const DirtyChunk& chunk) {
+  const uint64_t changed = chunk.changed_end - chunk.changed_begin;
+  if (chunk.in_log && !chunk.was_cut && worth_a_patch(chunk.patches, changed, chunk.bytes.size())) {
+    const auto number = static_cast<uint8_t>(chunk.patches.count + 1);
+    const ByteView bytes = ByteView(chunk.bytes).substr(chunk.changed_begin, changed);
+    batch.put(format::chunk_key(ino, index, number),
+              format::encode_patch({.offset = chunk.changed_begin, .bytes = bytes}));
+    return;
+  }
+  batch.put_ref(format::chunk_key(ino, index), chunk.bytes);
+  erase_patches(batch, ino, index, chunk.patches);
+}
+
 }  // namespace
 
 void DirtyList::update(Inode& inode) {
@@ -66,7 +80,7 @@ uint64_t attributes_cost_max(uint64_t target_length) {
 
 Result<void> write_back(Tree& tree, Store::Operation& operation, Inode& inode) {
   WriteBatch batch;
-  for (const auto& [index, chunk] : inode.chunks) batch.put_ref(format::chunk_key(inode.ino, index), chunk.bytes);
+  for (const auto& [index, chunk] : inode.chunks) log_chunk(batch, inode.ino, index, chunk);
   if (inode.dirty) batch.put(format::attributes_key(inode.ino), format::encode_attributes(inode.attributes));
   if (batch.empty()) return {};
   TRY(operation.write(batch));

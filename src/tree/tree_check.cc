@@ -118,21 +118,52 @@ void TreeCheck::read_attributes(Group& group, const Cursor& cursor) {
 }
 
 void TreeCheck::read_chunk(Group& group, const format::TreeKey& key, const Cursor& cursor) {
+  const format::Attributes& a = group.attributes;
+  if (key.number != group.chunk) finish_chunk(group);
+  if (!group.has_attributes || a.links == 0) return;
+  if (!a.is_regular()) return report_inode("chunk", "content of what is no regular file", group.ino);
+  if (key.number >= a.sweep_from) return;  // to be erased
+  if (key.patch != 0) return read_patch(group, key, cursor);
   const auto size = cursor.value_size();
   if (!size) {
     group.bad_value = true;
     return report_unreadable("chunk", cursor.key(), size.error());
   }
+  group.chunk = key.number;
+  group.chunk_length = *size;
+}
+
+void TreeCheck::read_patch(Group& group, const format::TreeKey& key, const Cursor& cursor) {
+  const auto value = cursor.value();
+  const auto patch = value ? format::decode_patch(value->view(), group.attributes.chunk_size())
+                           : Result<format::Patch>(fail(value.error()));
+  if (!patch) {
+    group.bad_value = true;
+    return report_unreadable("patch", cursor.key(), patch.error());
+  }
+  const bool in_order = key.number == group.chunk && key.patch == group.patches + 1;
+  if (!group.attributes.patched || !in_order || patch->offset > group.chunk_length) {
+    group.bad_value = true;
+    return report_inode("patch", fmt::format("patch {} of chunk {} belongs to nothing", key.patch, key.number),
+                        group.ino);
+  }
+  group.patches = key.patch;
+  group.chunk_length = std::max(group.chunk_length, patch->end());
+}
+
+// All keys of one chunk have gone by.
+void TreeCheck::finish_chunk(Group& group) {
+  const uint64_t index = std::exchange(group.chunk, UINT64_MAX);
+  const uint64_t length = std::exchange(group.chunk_length, 0);
+  group.patches = 0;
+  if (index == UINT64_MAX) return;
   const format::Attributes& a = group.attributes;
-  if (!group.has_attributes || a.links == 0) return;
-  if (!a.is_regular()) return report_inode("chunk", "content of what is no regular file", group.ino);
-  if (key.number >= a.sweep_from) return;  // to be erased
-  group.stored += *size;
-  const uint64_t start = key.number << a.chunk_bits;
-  if (start >= a.size || start >> a.chunk_bits != key.number) {
-    report_inode("chunk", fmt::format("chunk {} lies behind the end ({} bytes)", key.number, a.size), group.ino);
-  } else if (*size > a.chunk_size() || *size > a.size - start) {
-    report_inode("chunk", fmt::format("chunk {} has {} bytes, more than belong there", key.number, *size), group.ino);
+  group.stored += length;
+  const uint64_t start = index << a.chunk_bits;
+  if (start >= a.size || start >> a.chunk_bits != index) {
+    report_inode("chunk", fmt::format("chunk {} lies behind the end ({} bytes)", index, a.size), group.ino);
+  } else if (length > a.chunk_size() || length > a.size - start) {
+    report_inode("chunk", fmt::format("chunk {} has {} bytes, more than belong there", index, length), group.ino);
   }
 }
 
@@ -157,7 +188,8 @@ void TreeCheck::read_name(Group& group, const format::TreeKey& key, const Cursor
   }
 }
 
-void TreeCheck::finish(const Group& group) {
+void TreeCheck::finish(Group& group) {
+  finish_chunk(group);
   if (group.ino == 0 || group.bad_attributes) return;
   if (!group.has_attributes) {
     return report_inode("inode", fmt::format("{} keys, but no attributes", group.keys), group.ino);

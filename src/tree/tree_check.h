@@ -42,7 +42,10 @@ class TreeCheck {
     bool bad_attributes = false;  // there, but reported already
     format::Attributes attributes;
     uint64_t keys = 0;
-    uint64_t stored = 0;  // bytes of the chunks below sweep_from
+    uint64_t stored = 0;          // bytes of the chunks below sweep_from
+    uint64_t chunk = UINT64_MAX;  // the one whose keys are going by
+    uint64_t chunk_length = 0;    // bytes, with its patches so far
+    uint8_t patches = 0;          // of it, so far
     uint64_t entries = 0, listings = 0, back_links = 0, xattrs = 0;
     uint64_t entry_sum = 0, listing_sum = 0;  // of hashes: equal if both say the same
     bool bad_value = false;                   // one could not be read: sums and counts say nothing
@@ -54,8 +57,10 @@ class TreeCheck {
   void read_key(Group& group, const format::TreeKey& key, const Cursor& cursor);
   void read_attributes(Group& group, const Cursor& cursor);
   void read_chunk(Group& group, const format::TreeKey& key, const Cursor& cursor);
+  void read_patch(Group& group, const format::TreeKey& key, const Cursor& cursor);
+  void finish_chunk(Group& group);
   void read_name(Group& group, const format::TreeKey& key, const Cursor& cursor);
-  void finish(const Group& group);
+  void finish(Group& group);
   void finish_file(const Group& group);
   void finish_directory(const Group& group);
   void compare_listing(Ino directory);

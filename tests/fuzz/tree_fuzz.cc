@@ -33,7 +33,8 @@ fuzz::Corpus values() {
           encode_attributes(cut),
           encode_entry(entry),
           encode_listing(entry, "name"),
-          encode_marker()};
+          encode_marker(),
+          encode_patch({.offset = 100, .bytes = "patch"})};
 }
 
 void decode_values(ByteView bytes) {
@@ -42,19 +43,20 @@ void decode_values(ByteView bytes) {
   if (const auto l = decode_listing(bytes)) {
     FUZZ_EXPECT(encode_listing({.ino = l->ino, .type = l->type, .cookie = 1}, l->name) == bytes);
   }
+  if (const auto p = decode_patch(bytes, 4096)) FUZZ_EXPECT(encode_patch(*p) == bytes && p->end() <= 4096);
   if (decode_marker(bytes)) FUZZ_EXPECT(bytes == encode_marker());
 }
 
 fuzz::Corpus keys() {
-  return {attributes_key(1),    chunk_key(1024, 3),        entry_key(1, "name"),
-          listing_key(1, 1025), orphan_key(1024),          back_link_key(5, 1, "name"),
-          sweep_key(1024),      xattr_key(9, "user.name"), inode_prefix(0) + "H"};
+  return {attributes_key(1),         chunk_key(1024, 3),   chunk_key(1024, 3, 16),      entry_key(1, "name"),
+          listing_key(1, 1025),      orphan_key(1024),     back_link_key(5, 1, "name"), sweep_key(1024),
+          xattr_key(9, "user.name"), inode_prefix(0) + "H"};
 }
 
 Bytes encode(const TreeKey& key) {
   switch (key.kind) {
     case KeyKind::kAttributes: return attributes_key(key.ino);
-    case KeyKind::kChunk: return chunk_key(key.ino, key.number);
+    case KeyKind::kChunk: return chunk_key(key.ino, key.number, key.patch);
     case KeyKind::kEntry: return entry_key(key.ino, key.name);
     case KeyKind::kListing: return listing_key(key.ino, key.number);
     case KeyKind::kBackLink: return back_link_key(key.ino, key.number, key.name);

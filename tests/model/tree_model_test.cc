@@ -116,7 +116,7 @@ class TreeModel : public TreeFixture {
     for (uint64_t i = 0; i < n; i += 1 + pick(64)) out[i] = static_cast<char>(rng_());
     return out;
   }
-  uint64_t write_max() const { return parameters_.crashes ? 2 * parameters_.chunk_size : 12 * parameters_.chunk_size; }
+  uint64_t write_max() const { return parameters_.crashes ? parameters_.chunk_size : 12 * parameters_.chunk_size; }
   uint64_t file_max() const { return 30 * parameters_.chunk_size; }
 
   // ---- What the tree should say ----

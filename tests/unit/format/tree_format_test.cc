@@ -71,7 +71,8 @@ TEST(TreeFormat, AttributesThatMakeNoSenseAreRefused) {
       [](AttributesDisk& d) { d.parent = 0; },                   // with a name
       [](AttributesDisk& d) { d.name_length = 4; },
       [](AttributesDisk& d) { d.target_length = 1; },
-      [](AttributesDisk& d) { d.zero[6] = 1; },
+      [](AttributesDisk& d) { d.zero[5] = 1; },
+      [](AttributesDisk& d) { d.flags = 2; },
       [](AttributesDisk& d) { d.rdev = 1; },
       [](AttributesDisk& d) {  // a pipe with a size
         d.mode = S_IFIFO;
@@ -112,12 +113,21 @@ TEST(TreeFormat, KeysSortByInodeThenKindThenNumber) {
 TEST(TreeFormat, KeysOfTheEngineAreNoneOfTheTree) {
   EXPECT_EQ(decode_tree_key(inode_prefix(0) + "H").error().code, ErrorCode::kInvalid);
   EXPECT_EQ(decode_tree_key("short").error().code, ErrorCode::kInvalid);
-  Bytes patch = chunk_key(5, 1);
-  patch.back() = 1;
-  EXPECT_EQ(decode_tree_key(patch).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(decode_tree_key(chunk_key(5, 1, kMaxPatches))->patch, kMaxPatches);
+  EXPECT_EQ(decode_tree_key(chunk_key(5, 1, kMaxPatches + 1)).error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(decode_tree_key(chunk_key(5, UINT64_MAX)).error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(decode_tree_key(listing_key(5, 0)).error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(decode_tree_key(inode_prefix(5) + "Z").error().code, ErrorCode::kCorrupt);
+}
+
+TEST(TreeFormat, PatchesStayWithinTheirChunk) {
+  const Bytes patch = encode_patch({.offset = 4000, .bytes = "0123456789"});
+  EXPECT_EQ(decode_patch(patch, 4096)->end(), 4010u);
+  EXPECT_TRUE(decode_patch(patch, 4010));
+  EXPECT_FALSE(decode_patch(patch, 4009));
+  EXPECT_FALSE(decode_patch(patch, 100));
+  EXPECT_FALSE(decode_patch(ByteView(patch).substr(0, sizeof(PatchDisk)), 4096));  // without a byte
+  EXPECT_FALSE(decode_patch(Bytes(patch).replace(1, 1, "x"), 4096));
 }
 
 // ---- FORMAT.md ----
@@ -146,7 +156,7 @@ TEST(TreeFormat, FormatMdShowsTheBytesOfAFile) {
   for (const Bytes& example :
        {hexdump(attributes_key(1024)), hexdump(encode_attributes(file_attributes())), hexdump(entry_key(1, "hello")),
         hexdump(encode_entry(entry)), hexdump(listing_key(1, 1024)), hexdump(encode_listing(entry, "hello")),
-        hexdump(chunk_key(1024, 0))}) {
+        hexdump(chunk_key(1024, 0)), hexdump(encode_patch({.offset = 5000, .bytes = "more"}))}) {
     EXPECT_NE(document.find(example), Bytes::npos) << "FORMAT.md does not show:\n" << example;
   }
 }

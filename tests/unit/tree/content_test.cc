@@ -19,6 +19,19 @@ class Content : public TreeFixture {
  public:
   uint64_t last_seq() const { return fs_->store_stats().last_seq; }
   uint64_t blocks(Ino ino) { return stat(ino).blocks; }
+  // Of chunk 0, as the log has it. Remounts.
+  int patches(Ino ino) {
+    unmount();
+    int n = 0;
+    {
+      Options options;
+      options.read_only = true;
+      const auto store = ok(Store::open(*env_, kPath, options));
+      while (n < 255 && store->value_size(format::chunk_key(ino, 0, static_cast<uint8_t>(n + 1)))) ++n;
+    }
+    mount();
+    return n;
+  }
   Ino open_file(std::string_view name) { return ok(fs_->create(kRootIno, name, 0644, kUser)).ino; }
 };
 
@@ -91,6 +104,96 @@ TEST_F(Content, AFullChunkGoesToTheLogAtOnceAndIsLoggedOnce) {
   EXPECT_EQ(last_seq(), before + 1);
   write(f, kChunk, pattern(kChunk));
   EXPECT_EQ(last_seq(), before + 2);
+}
+
+TEST_F(Content, SmallSyncedChangesAreLoggedAsPatches) {
+  const Ino f = open_file("f");
+  std::string expected = pattern(3000);
+  write(f, 0, expected);
+  for (int i = 1; i <= 3; ++i) {
+    ok(fs_->sync());
+    EXPECT_EQ(read(f), expected);
+    write(f, 100 * i, "change");
+    expected.replace(100 * i, 6, "change");
+    write(f, expected.size(), "append");
+    expected += "append";
+    if (i == 2) {  // a large change is none
+      write(f, 0, pattern(2500, 'b'));
+      expected.replace(0, 2500, pattern(2500, 'b'));
+    }
+  }
+  EXPECT_EQ(read(f), expected);
+  EXPECT_EQ(patches(f), 0);  // the hull of the last changes is large: the chunk was written whole
+  write(f, 10, "small");
+  expected.replace(10, 5, "small");
+  EXPECT_EQ(patches(f), 1);
+  write(f, expected.size(), "more");
+  expected += "more";
+  EXPECT_EQ(patches(f), 2);
+  EXPECT_EQ(read(f), expected);
+  EXPECT_EQ(read(f, 8, 9), expected.substr(8, 9));
+  EXPECT_EQ(read(f, expected.size() - 2), "re");
+  EXPECT_EQ(stat(f).blocks, (expected.size() + 511) / 512);
+}
+
+TEST_F(Content, AChunkIsWrittenWholeAgainAfterSixteenPatches) {
+  const Ino f = open_file("f");
+  std::string expected = pattern(kChunk);
+  write(f, 0, expected);
+  for (int i = 1; i <= 16; ++i) {
+    ok(fs_->sync());
+    write(f, i, "!");
+    expected[static_cast<size_t>(i)] = '!';
+  }
+  EXPECT_EQ(patches(f), 16);
+  EXPECT_EQ(read(f), expected);
+  write(f, 17, "!");
+  expected[17] = '!';
+  EXPECT_EQ(patches(f), 0);
+  EXPECT_EQ(read(f), expected);
+}
+
+TEST_F(Content, PatchesGoWithTheirChunk) {
+  const Ino f = open_file("f");
+  for (int kind = 0; kind < 4; ++kind) {
+    write(f, 0, pattern(kChunk));
+    ok(fs_->sync());
+    write(f, 1000, "patch");
+    EXPECT_EQ(patches(f), 1);
+    std::string expected = pattern(kChunk);
+    expected.replace(1000, 5, "patch");
+    if (kind == 0) {
+      write(f, 0, pattern(kChunk, 'b'));
+      expected = pattern(kChunk, 'b');
+    } else if (kind == 1) {
+      resize(f, 1002);
+      expected.resize(1002);
+    } else if (kind == 2) {
+      ok(fs_->fallocate(f, kFallocPunch | kFallocKeepSize, 0, kChunk));
+      expected.assign(kChunk, '\0');
+    } else {
+      resize(f, 0);
+      expected.clear();
+    }
+    EXPECT_EQ(patches(f), 0) << kind;
+    EXPECT_EQ(read(f), expected) << kind;
+    resize(f, kChunk);
+    expected.resize(kChunk);
+    EXPECT_EQ(read(f), expected) << kind;
+  }
+}
+
+TEST_F(Content, WhatWasCutInMemoryIsNotBroughtBackByAPatch) {
+  const Ino f = open_file("f");
+  write(f, 0, pattern(kChunk));
+  ok(fs_->sync());
+  write(f, 5, "buffered");
+  resize(f, 2000);
+  resize(f, kChunk);
+  std::string expected = pattern(kChunk).replace(5, 8, "buffered").substr(0, 2000);
+  expected.resize(kChunk);
+  remount();
+  EXPECT_EQ(read(f), expected);
 }
 
 TEST_F(Content, ManyOpenFilesWithBufferedDataLoseNothingWhenTheRoomToKeepIsUsedUp) {

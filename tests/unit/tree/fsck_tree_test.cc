@@ -94,6 +94,21 @@ TEST_F(FsckTree, EveryBrokenRuleIsFound) {
       {"its chunks have", [&] { erase(format::chunk_key(file_, 1)); }},
       {"lies behind the end", [&] { put(format::chunk_key(file_, 9), "x"); }},
       {"more than belong there", [&] { put(format::chunk_key(file_, 3), std::string(8, 'x')); }},
+      {"patch 1 of chunk 0 belongs to nothing",
+       [&] {  // the attributes know of none
+         put(format::chunk_key(file_, 0, 1), format::encode_patch({.offset = 0, .bytes = "x"}));
+       }},
+      {"patch 2 of chunk 0 belongs to nothing",
+       [&] {
+         change(file_, [](Attributes& a) { a.patched = true; });
+         put(format::chunk_key(file_, 0, 2), format::encode_patch({.offset = 0, .bytes = "x"}));
+       }},
+      {"patch 1 of chunk 3 belongs to nothing",
+       [&] {  // behind a gap
+         change(file_, [](Attributes& a) { a.patched = true; });
+         put(format::chunk_key(file_, 3, 1), format::encode_patch({.offset = 8, .bytes = "x"}));
+       }},
+      {"patch: corrupt", [&] { put(format::chunk_key(file_, 0, 1), "junk"); }},
       {"content of what is no regular file", [&] { put(format::chunk_key(link_, 0), "x"); }},
       {"keys, but no attributes", [&] { erase(format::attributes_key(file_)); }},
       {"there is no such inode", [&] { erase(format::attributes_key(link_)); }},
