@@ -18,8 +18,8 @@ namespace cairn::log {
 struct ScannedRecord {
   uint64_t offset = 0;
   format::RecordHeader header;
-  ByteView key;     // into SegmentScan::image
-  ByteView stored;  // into SegmentScan::image
+  ByteView key;          // into SegmentScan::image
+  ByteView stored;       // into SegmentScan::image
   bool value_ok = true;  // false: header and key verified, the value did not (only reported with keep_damaged)
 };
 
@@ -65,7 +65,7 @@ struct ScanOptions {
   // Blocks (4096 bytes) that the device cannot read count as zeros and are damage "unreadable: ..."; otherwise they are
   // kIo. For fsck: recovery must not take a device that is gone for one that lost everything.
   bool skip_unreadable = false;
-  bool drop_cache = true;     // read past the page cache: after an I/O error it may look clean while the disk is not
+  bool drop_cache = true;  // read past the page cache: after an I/O error it may look clean while the disk is not
 };
 
 // Reads the header block of a segment file and checks that it belongs to `id` (and, if given, to the store `uuid`).

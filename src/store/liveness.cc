@@ -133,7 +133,8 @@ Result<uint64_t> Ordinals::of(const Segment& segment, SeqNo seq) {
   // A log segment has all numbers of its range, unless damage took some.
   const index::ManifestSegment& meta = segment.meta();
   const uint64_t ordinal = seq.value - meta.range.first.value;
-  if (meta.kind == format::SegmentKind::kLog && meta.entries == meta.range.last.value - meta.range.first.value + 1) return ordinal;
+  if (meta.kind == format::SegmentKind::kLog && meta.entries == meta.range.last.value - meta.range.first.value + 1)
+    return ordinal;
   auto known = std::find_if(known_.begin(), known_.end(), [&](const Known& k) { return k.id == segment.id(); });
   if (known == known_.end()) {
     TRY_ASSIGN(auto footer, segment.footer());

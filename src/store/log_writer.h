@@ -30,7 +30,8 @@ struct PreparedChange {
   Bytes storage;  // what `stored` points to if it was compressed
   uint32_t raw_length = 0;
   uint64_t value_checksum = 0;
-  std::shared_ptr<const Segment> extent;  // with the value, if that has its own segment; its file goes with the last reference
+  std::shared_ptr<const Segment>
+      extent;  // with the value, if that has its own segment; its file goes with the last reference
 };
 
 // Appends batches to the open segment, makes them visible in order, commits and seals.

@@ -106,7 +106,9 @@ Result<bool> Maintenance::step() {
 // What earlier runs of the program knew.
 Result<void> Maintenance::load() {
   const auto version = catalog_->current();
-  const auto damaged = [&](const std::string& what) { config_.logger->error("liveness_map_damaged what=\"{}\"", what); };
+  const auto damaged = [&](const std::string& what) {
+    config_.logger->error("liveness_map_damaged what=\"{}\"", what);
+  };
   changed_before_.clear();
   TRY_ASSIGN(const auto header, load_liveness(*version, *values_, liveness_, damaged, &changed_before_));
   killed_through_ = map_through_ = merge_through_ = previous_map_through_ = header.through;
@@ -263,7 +265,8 @@ Result<void> Maintenance::unlink_tables() {
     }
     const auto name = index::table_file_name(it->id);
     config_.files->files->forget(name);
-    if (auto gone = config_.index_directory->unlink(name); !gone && gone.error().code != ErrorCode::kNotFound) return gone;
+    if (auto gone = config_.index_directory->unlink(name); !gone && gone.error().code != ErrorCode::kNotFound)
+      return gone;
     unreclaimed_bytes_ -= it->bytes;
     it = doomed_tables_.erase(it);
   }

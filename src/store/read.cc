@@ -36,7 +36,8 @@ Result<Value> Store::get(ByteView key, ReadRange range) const {
     if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
     // The open memtable goes on growing: a record that is younger than the version may name an extent that only the next one has.
     auto now = impl_->catalog->current();
-    if (now == version || !names_unknown_extent(*version, *found)) return impl_->values->read(*version, key, *found, range);
+    if (now == version || !names_unknown_extent(*version, *found))
+      return impl_->values->read(*version, key, *found, range);
     version = std::move(now);
   }
 }

@@ -363,8 +363,8 @@ format::IndexEntry entry_of(const log::ScannedRecord& record, SegmentId id) {
   entry.raw_length = record.header.raw_length;
   entry.value_checksum = record.header.value_checksum;
   // What does not verify stays out of the entry: reads then find the damage where it is.
-  entry.has_small = record.value_ok && entry.codec == format::Codec::kNone && entry.type != format::RecordType::kErase &&
-                    record.stored.size() <= format::kMaxInlineValue;
+  entry.has_small = record.value_ok && entry.codec == format::Codec::kNone &&
+                    entry.type != format::RecordType::kErase && record.stored.size() <= format::kMaxInlineValue;
   if (entry.has_small) entry.small = record.stored;
   return entry;
 }

@@ -85,7 +85,8 @@ TEST_P(MaintenanceFailure, LeavesNothingBehindAndForgetsNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Calls, MaintenanceFailure,
-                         testing::Values(io::CallKind::kCreate, io::CallKind::kRename, io::CallKind::kSyncDir, io::CallKind::kUnlink),
+                         testing::Values(io::CallKind::kCreate, io::CallKind::kRename, io::CallKind::kSyncDir,
+                                         io::CallKind::kUnlink),
                          [](const auto& call) { return fmt::format("call{}", call.index); });
 
 }  // namespace

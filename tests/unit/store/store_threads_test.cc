@@ -25,10 +25,14 @@ class StoreThreads : public testing::TestWithParam<Mode> {
     geometry.mode = GetParam();
     geometry.limit = GetParam() == Mode::kCache ? 256u << 20 : 0;
     geometry.segment_size = 256 << 10;
+    geometry.compression = "none";  // so that segments fill up
     ASSERT_TRUE(make_store(path_, geometry, false).has_value());
     open();
   }
-  void TearDown() override { std::filesystem::remove_all(path_); }
+  void TearDown() override {
+    store_.reset();
+    std::filesystem::remove_all(path_);
+  }
   void open() {
     Options options;
     options.commit_interval_ms = 20;
