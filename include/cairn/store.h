@@ -19,7 +19,8 @@ class Env;
 }
 
 inline constexpr uint64_t kMaxKeySize = 1024;  // bytes, at least 1
-inline constexpr uint64_t kMaxValueSize = 1ull << 31;  // bytes; a value over a quarter of a segment goes to one of its own
+inline constexpr uint64_t kMaxValueSize = 1ull
+                                          << 31;  // bytes; a value over a quarter of a segment goes to one of its own
 
 // Changes that become visible and durable together. Not thread-safe.
 class WriteBatch {

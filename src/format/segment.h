@@ -33,26 +33,26 @@ enum class SegmentKind : uint8_t {
 
 // 512 bytes at offset 0: one sector, so it is old or new after a crash, never mixed.
 struct SegmentHeaderDisk {
-  Le64 magic;                 //   0
-  Le32 version;               //   8  kFormatVersion
-  uint8_t kind;               //  12  SegmentKind
-  uint8_t prepared;           //  13  1: created ahead, holds nothing yet; 0: in use
-  uint8_t zero0[2];           //  14
-  Le64 id;                    //  16  equals the number in the file's name
-  Le64 salt;                  //  24  random; part of every checksum in the file
-  Le64 previous_id;           //  32  log: the log segment before this one, 0 for the first
-  Le64 previous_mark;         //  40  log: commit number of its last mark
-  Le64 previous_mark_offset;  //  48  log: where that mark's record begins
-  Le64 previous_mark_checksum;//  56  log: header checksum of that mark's record
-  Le64 first_seq;             //  64  log: the first sequence number it may hold; compacted: first of the owned range
-  Le64 last_seq;              //  72  compacted: last of the owned range; else 0
-  Le64 next_ino;              //  80  inode numbers at or above this were not given out when the header was written
-  Le64 proven_id;             //  88  every log segment up to this id was sealed and synced before this was written
-  Le32 generation;            //  96  compacted: 1 + the highest among its sources; else 0
-  uint8_t zero1[28];          // 100
-  SuperblockDisk superblock;  // 128  copy of the store's
-  uint8_t zero2[248];         // 256
-  Le64 checksum;              // 504  XXH3-64 of bytes 0..503, seed 0
+  Le64 magic;                   //   0
+  Le32 version;                 //   8  kFormatVersion
+  uint8_t kind;                 //  12  SegmentKind
+  uint8_t prepared;             //  13  1: created ahead, holds nothing yet; 0: in use
+  uint8_t zero0[2];             //  14
+  Le64 id;                      //  16  equals the number in the file's name
+  Le64 salt;                    //  24  random; part of every checksum in the file
+  Le64 previous_id;             //  32  log: the log segment before this one, 0 for the first
+  Le64 previous_mark;           //  40  log: commit number of its last mark
+  Le64 previous_mark_offset;    //  48  log: where that mark's record begins
+  Le64 previous_mark_checksum;  //  56  log: header checksum of that mark's record
+  Le64 first_seq;               //  64  log: the first sequence number it may hold; compacted: first of the owned range
+  Le64 last_seq;                //  72  compacted: last of the owned range; else 0
+  Le64 next_ino;                //  80  inode numbers at or above this were not given out when the header was written
+  Le64 proven_id;               //  88  every log segment up to this id was sealed and synced before this was written
+  Le32 generation;              //  96  compacted: 1 + the highest among its sources; else 0
+  uint8_t zero1[28];            // 100
+  SuperblockDisk superblock;    // 128  copy of the store's
+  uint8_t zero2[248];           // 256
+  Le64 checksum;                // 504  XXH3-64 of bytes 0..503, seed 0
 };
 static_assert(sizeof(SegmentHeaderDisk) == 512 && alignof(SegmentHeaderDisk) == 1);
 
@@ -86,10 +86,10 @@ Result<SegmentHeader> decode_segment_header_block(ByteView block);
 
 enum class RecordType : uint8_t {
   kPut = 1,
-  kErase = 2,    // no value
-  kExtent = 3,   // a put whose value is an ExtentPointer: the real value fills a segment of its own
-  kMark = 4,     // commit mark: no key, the value is a CommitMarkDisk
-  kPiece = 5,    // only in extent segments: one piece of the value; seq is the piece's number, from 0
+  kErase = 2,   // no value
+  kExtent = 3,  // a put whose value is an ExtentPointer: the real value fills a segment of its own
+  kMark = 4,    // commit mark: no key, the value is a CommitMarkDisk
+  kPiece = 5,   // only in extent segments: one piece of the value; seq is the piece's number, from 0
 };
 
 inline constexpr uint8_t kBatchFirst = 1;  // record flags
@@ -188,11 +188,11 @@ Result<CommitMark> decode_commit_mark(ByteView bytes);
 
 // 32 bytes: the value of a kExtent record.
 struct ExtentPointerDisk {
-  Le64 segment_id;      //  0
-  Le64 length;          //  8  bytes of the value
-  Le64 salt;            // 16  of the extent segment: a pointer never matches a recycled id
-  Le32 piece_size;      // 24  bytes of every piece but the last
-  Le32 zero;            // 28
+  Le64 segment_id;  //  0
+  Le64 length;      //  8  bytes of the value
+  Le64 salt;        // 16  of the extent segment: a pointer never matches a recycled id
+  Le32 piece_size;  // 24  bytes of every piece but the last
+  Le32 zero;        // 28
 };
 static_assert(sizeof(ExtentPointerDisk) == 32 && alignof(ExtentPointerDisk) == 1);
 // Larger values are refused (bytes): so that every segment can be held in memory to check or rebuild it.

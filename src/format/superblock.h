@@ -18,20 +18,20 @@ inline constexpr char kSuperblockFile[] = "superblock";
 
 // 128 bytes. The file `superblock` is this struct and zeros up to 4096 bytes; every segment header carries a copy.
 struct SuperblockDisk {
-  Le64 magic;                         //   0  kSuperblockMagic
-  Le32 version;                       //   8  kFormatVersion; a reader refuses a greater one
-  Le32 size;                          //  12  128
-  std::array<unsigned char, 16> uuid; //  16  random
-  uint8_t mode;                       //  32  0 cache, 1 cas
-  uint8_t codec;                      //  33  Codec for new values
-  uint8_t level;                      //  34  zstd level, else 0
-  uint8_t zero0[5];                   //  35
-  Le64 segment_size;                  //  40  bytes, multiple of 4096, 64 KiB..1 GiB
-  Le64 chunk_size;                    //  48  bytes, power of two, 4 KiB..segment_size/8
-  Le64 limit;                         //  56  bytes, cache mode; 0 = none (cas)
-  Le64 created_seconds;               //  64  since 1970
-  uint8_t zero1[48];                  //  72
-  Le64 checksum;                      // 120  XXH3-64 of bytes 0..119, seed 0
+  Le64 magic;                          //   0  kSuperblockMagic
+  Le32 version;                        //   8  kFormatVersion; a reader refuses a greater one
+  Le32 size;                           //  12  128
+  std::array<unsigned char, 16> uuid;  //  16  random
+  uint8_t mode;                        //  32  0 cache, 1 cas
+  uint8_t codec;                       //  33  Codec for new values
+  uint8_t level;                       //  34  zstd level, else 0
+  uint8_t zero0[5];                    //  35
+  Le64 segment_size;                   //  40  bytes, multiple of 4096, 64 KiB..1 GiB
+  Le64 chunk_size;                     //  48  bytes, power of two, 4 KiB..segment_size/8
+  Le64 limit;                          //  56  bytes, cache mode; 0 = none (cas)
+  Le64 created_seconds;                //  64  since 1970
+  uint8_t zero1[48];                   //  72
+  Le64 checksum;                       // 120  XXH3-64 of bytes 0..119, seed 0
 };
 static_assert(sizeof(SuperblockDisk) == 128 && alignof(SuperblockDisk) == 1);
 

@@ -21,12 +21,12 @@ struct IndexEntry {
   SeqNo seq;
   RecordType type = RecordType::kPut;  // kPut, kErase, kExtent
   Codec codec = Codec::kNone;
-  bool has_small = false;        // the value (<= kMaxInlineValue bytes, codec none) is `small`; always so for those
-  SegmentId segment;             // where the record was when the entry was made: a hint once segments are compacted
-  uint64_t offset = 0;           // of the record in that segment
-  uint32_t sub_index = 0;        // position inside a shared frame; 0 in this version
-  uint32_t stored_length = 0;    // bytes
-  uint32_t raw_length = 0;       // bytes
+  bool has_small = false;      // the value (<= kMaxInlineValue bytes, codec none) is `small`; always so for those
+  SegmentId segment;           // where the record was when the entry was made: a hint once segments are compacted
+  uint64_t offset = 0;         // of the record in that segment
+  uint32_t sub_index = 0;      // position inside a shared frame; 0 in this version
+  uint32_t stored_length = 0;  // bytes
+  uint32_t raw_length = 0;     // bytes
   uint64_t value_checksum = 0;
   ByteView small;
 };
@@ -51,28 +51,28 @@ enum class TableKind : uint8_t { kFooter = 1, kRun = 2 };
 
 // The last 256 bytes of a segment or table file.
 struct TableTrailerDisk {
-  Le64 magic;              //   0
-  Le32 version;            //   8
-  uint8_t kind;            //  12  TableKind
-  uint8_t zero0[3];        //  13
-  Le64 id;                 //  16  segment id or table id
-  Le64 salt;               //  24  the segment's, or the table's own
-  Le64 base;               //  32  offset of the first entry block
-  Le64 filter_offset;      //  40
-  Le64 filter_length;      //  48  bytes, checksum included; 0 = no filter
-  Le64 index_offset;       //  56
-  Le64 index_length;       //  64  bytes, checksum included
-  Le64 entries;            //  72  number of entries
-  Le64 erases;             //  80  how many of them are erases
-  Le64 first_seq;          //  88  smallest and largest sequence number of an entry; footer: the range that is owned
-  Le64 last_seq;           //  96
-  Le64 record_bytes;       // 104  sum of record_size() over the entries
-  Le64 last_mark;          // 112  footer of a log segment: commit number of its last mark
-  Le64 last_mark_offset;   // 120
-  Le64 last_mark_checksum; // 128
-  Le64 next_ino;           // 136  footer: as in the last mark
-  uint8_t zero1[104];      // 144
-  Le64 checksum;           // 248  XXH3-64 of bytes 0..247, seed place_seed(salt, id, offset of the trailer)
+  Le64 magic;               //   0
+  Le32 version;             //   8
+  uint8_t kind;             //  12  TableKind
+  uint8_t zero0[3];         //  13
+  Le64 id;                  //  16  segment id or table id
+  Le64 salt;                //  24  the segment's, or the table's own
+  Le64 base;                //  32  offset of the first entry block
+  Le64 filter_offset;       //  40
+  Le64 filter_length;       //  48  bytes, checksum included; 0 = no filter
+  Le64 index_offset;        //  56
+  Le64 index_length;        //  64  bytes, checksum included
+  Le64 entries;             //  72  number of entries
+  Le64 erases;              //  80  how many of them are erases
+  Le64 first_seq;           //  88  smallest and largest sequence number of an entry; footer: the range that is owned
+  Le64 last_seq;            //  96
+  Le64 record_bytes;        // 104  sum of record_size() over the entries
+  Le64 last_mark;           // 112  footer of a log segment: commit number of its last mark
+  Le64 last_mark_offset;    // 120
+  Le64 last_mark_checksum;  // 128
+  Le64 next_ino;            // 136  footer: as in the last mark
+  uint8_t zero1[104];       // 144
+  Le64 checksum;            // 248  XXH3-64 of bytes 0..247, seed place_seed(salt, id, offset of the trailer)
 };
 static_assert(sizeof(TableTrailerDisk) == kTableTrailerSize && alignof(TableTrailerDisk) == 1);
 

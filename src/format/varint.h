@@ -17,7 +17,7 @@ class Reader {
   std::optional<uint64_t> varint();          // fails on more than 64 bits, on a longer form than needed, at the end
   std::optional<ByteView> take(uint64_t n);  // the next n bytes
   std::optional<uint8_t> u8();
-  std::optional<uint64_t> u64();             // fixed, little-endian
+  std::optional<uint64_t> u64();  // fixed, little-endian
   std::optional<uint32_t> u32();
   [[nodiscard]] size_t remaining() const { return rest_.size(); }
   [[nodiscard]] bool failed() const { return failed_; }
