@@ -127,7 +127,8 @@ class FileSystem {
   Result<uint64_t> seek(Ino ino, uint64_t offset, SeekWhat what);  // kNoDevice past the end
 
   // Up to `max` entries behind `cookie` (0 = from the start), in order of creation, without "." and "..". With `attrs`, also
-  // each entry's attributes (not counted as lookups: call lookup_counted for those that were handed out).
+  // each entry's attributes (not counted as lookups: call count_lookup for those that were handed out); ino 0 where they
+  // cannot be read.
   Result<std::vector<DirEntry>> read_dir(Ino dir, uint64_t cookie, size_t max, std::vector<Attr>* attrs);
   void count_lookup(Ino ino);   // one more lookup of an inode whose attributes read_dir handed out
   Result<Ino> parent(Ino dir);  // for ".."

@@ -71,21 +71,14 @@ Result<void> remove(Tree& tree, const Removal& removal) {
   }
 }
 
-// The attributes of what read_dir found; those of an inode that cannot be read have ino 0.
-Result<void> read_attributes(Tree& tree, std::vector<DirEntry>& entries, std::vector<Attr>& attrs) {
-  std::vector<DirEntry> there;
-  there.reserve(entries.size());
+// The attributes of what read_dir found. An inode that was removed meanwhile, or is damaged, has none: ino 0.
+void read_attributes(Tree& tree, const std::vector<DirEntry>& entries, std::vector<Attr>& attrs) {
   attrs.reserve(entries.size());
-  for (DirEntry& entry : entries) {
+  for (const DirEntry& entry : entries) {
     const InodeRef inode = tree.inodes.get(entry.ino);
     const ReadLock lock(inode->mutex);
-    const auto usable = require_usable(*inode);
-    if (!usable && usable.error().code == ErrorCode::kStale) continue;  // removed meanwhile
-    attrs.push_back(usable ? to_attr(entry.ino, inode->attributes) : Attr{});
-    there.push_back(std::move(entry));
+    attrs.push_back(require_usable(*inode) ? to_attr(entry.ino, inode->attributes) : Attr{});
   }
-  entries = std::move(there);
-  return {};
 }
 
 Result<std::vector<DirEntry>> list(const Tree& tree, const Inode& directory, uint64_t cookie, size_t max)
@@ -157,7 +150,7 @@ Result<std::vector<DirEntry>> read_dir(Tree& tree, Ino dir, uint64_t cookie, siz
   if (touch) touch_atime(tree, *directory);
   if (attrs != nullptr) {
     attrs->clear();
-    TRY(read_attributes(tree, entries, *attrs));
+    read_attributes(tree, entries, *attrs);
   }
   return entries;
 }
