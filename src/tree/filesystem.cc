@@ -46,8 +46,7 @@ Result<void> close_tree(tree::Tree& tree) {
     tree.sweeper.drain();
   }
   tree.sweeper.stop();
-  for (const tree::InodeRef& inode : tree.dirty.all()) note(write_back_now(tree, *inode));
-  tree.store.set_commit_hook({});
+  // Its last commit writes what is buffered, or there is none: a commit without it would be no state that the tree had.
   note(tree.store.close());
   return first_error;
 }
