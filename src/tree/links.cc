@@ -1,5 +1,6 @@
 // What names cost and what becomes of an inode that loses one.
 #include <optional>
+#include <utility>
 
 #include "base/try.h"
 #include "tree/chunks.h"
@@ -108,7 +109,10 @@ Result<void> drop_link(Tree& tree, Edit& edit, Inode& inode, Ino parent, ByteVie
   edit.log(inode);
   if (--next.links > 1) return {};
   auto other = other_back_link(tree, inode, gone);
-  if (!other) {  // removing works all the same; fsck finds the name
+  // A name that is lost for good must not keep the others from being removed (fsck finds it); one that only could not be
+  // read now must not be lost by that.
+  if (!other && other.error().code != ErrorCode::kCorrupt) return fail(std::move(other).error());
+  if (!other) {
     tree.note_error("back_link_lost", inode.ino, other.error());
     return {};
   }
