@@ -4,7 +4,24 @@
 
 namespace cairn::fusefs {
 
+namespace {
+
+// A call of the system failed on a file of the store's: what it says of that file is no answer about the user's.
+int errno_of_failure(int err) {
+  switch (err) {
+    case ENOSPC:
+    case EDQUOT: return ENOSPC;
+    case ENOMEM: return ENOMEM;
+    case EROFS: return EROFS;
+    default: return EIO;
+  }
+}
+
+}  // namespace
+
 int to_errno(const Error& error) noexcept {
+  // What the store says when it has stopped taking changes keeps the errno of the cause, but is a state of its own.
+  if (error.os_errno != 0 && error.code != ErrorCode::kReadOnly) return errno_of_failure(error.os_errno);
   switch (error.code) {
     case ErrorCode::kNotFound: return ENOENT;
     case ErrorCode::kExists: return EEXIST;

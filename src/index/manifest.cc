@@ -12,6 +12,7 @@
 #include "format/decode.h"
 #include "format/le.h"
 #include "format/varint.h"
+#include "io/os_error.h"
 
 namespace cairn::index {
 namespace {
@@ -273,7 +274,9 @@ Result<void> write_new_file(io::Directory& store, ByteView bytes) {
   }
   io::OpenOptions options;
   options.mode = io::OpenMode::kCreate;
-  TRY_ASSIGN(const std::unique_ptr<io::File> file, store.open(kNewManifestFile, options));
+  auto created = store.open(kNewManifestFile, options);
+  if (!created) return fail(io::own_file_error(std::move(created).error()));
+  const std::unique_ptr<io::File> file = std::move(*created);
   TRY(file->pwrite(0, bytes));
   TRY(file->sync());
   return file->close();

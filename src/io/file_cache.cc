@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "base/try.h"
+#include "io/os_error.h"
 
 namespace cairn::io {
 
@@ -27,7 +27,9 @@ Result<std::shared_ptr<const File>> FileCache::open(const Directory& directory, 
     if (const auto* file = files_.find(key)) return *file;
     forgotten_before = forgotten_;
   }
-  TRY_ASSIGN(std::shared_ptr<const File> opened, directory.open(name, options));
+  auto result = directory.open(name, options);
+  if (!result) return fail(own_file_error(std::move(result).error()));
+  std::shared_ptr<const File> opened = std::move(*result);
   std::vector<std::shared_ptr<const File>> evicted;  // closed after the lock is released
   const MutexLock lock(mutex_);
   if (const auto* file = files_.find(key)) {

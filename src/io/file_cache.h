@@ -26,7 +26,7 @@ class FileCache {
   FileCache& operator=(const FileCache&) = delete;
 
   // The file `name` in `directory`, opened once and then shared. Needs options.mode == kRead.
-  // Errors: those of Directory::open(); they are not remembered.
+  // Errors: those of Directory::open(), as own_file_error() has them; they are not remembered.
   Result<std::shared_ptr<const File>> open(const Directory& directory, std::string_view name, OpenOptions options = {})
       EXCLUDES(mutex_);
   // Lets go of `name` in every directory: after it was unlinked, renamed or replaced. Whoever opens it afterwards gets

@@ -41,6 +41,12 @@ Error io_error(ErrorCode code, int err, std::string_view operation, std::string_
   return {code, err, fmt::format("{} {}{}: {}", operation, quoted(name), place, text)};
 }
 
+Error own_file_error(Error error) {
+  if (error.code == ErrorCode::kNotFound || error.code == ErrorCode::kInvalid) error.code = ErrorCode::kCorrupt;
+  if (error.code == ErrorCode::kExists) error.code = ErrorCode::kIo;
+  return error;
+}
+
 std::string quoted(std::string_view name) {
   std::string out = "\"";
   for (const char c : name) {

@@ -18,6 +18,10 @@ Error os_error(int err, std::string_view operation, std::string_view name, std::
 Error io_error(ErrorCode code, int err, std::string_view operation, std::string_view name, std::string_view directory,
                std::string_view text);
 
+// For the files that a store needs for itself: that such a file is missing, or there already, is no answer to anybody's
+// question but a failure. kNotFound and kInvalid (no regular file of one link) become kCorrupt, kExists becomes kIo.
+Error own_file_error(Error error);
+
 // `name` in double quotes, safe to print whatever is in it: other than printable ASCII becomes \xNN.
 std::string quoted(std::string_view name);
 

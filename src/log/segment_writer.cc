@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/try.h"
 #include "format/checksum.h"
+#include "io/os_error.h"
 
 namespace cairn::log {
 namespace {
@@ -41,7 +42,9 @@ Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format:
   out.id = header.id;
   out.salt = header.salt;
   out.name = format::segment_file_name(header.id);
-  TRY_ASSIGN(out.file, segments.open(out.name, {io::OpenMode::kCreate, direct}));
+  auto file = segments.open(out.name, {io::OpenMode::kCreate, direct});
+  if (!file) return fail(io::own_file_error(std::move(file).error()));
+  out.file = std::move(*file);
   format::SegmentHeader prepared = header;
   prepared.prepared = true;
   auto filled = fill_prepared(*out.file, prepared);

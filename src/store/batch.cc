@@ -9,6 +9,7 @@
 #include "cairn/store.h"
 #include "format/checksum.h"
 #include "format/table.h"
+#include "io/os_error.h"
 #include "log/segment_reader.h"
 #include "store/store_impl.h"
 
@@ -92,8 +93,16 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   header.superblock = superblock;
   const auto name = format::segment_file_name(header.id);
   io::Directory& segments = *files->directory;
-  TRY_ASSIGN(auto file, segments.open(name, {io::OpenMode::kCreate, false}));
+  auto created = segments.open(name, {io::OpenMode::kCreate, false});
+  if (!created) return fail(io::own_file_error(std::move(created).error()));
+  const std::unique_ptr<io::File> file = std::move(*created);
   auto written = log::write_extent(*file, header, change.key, change.value, kExtentPieceSize, superblock.compression);
+  io::FileStat stat;
+  if (written) {
+    auto measured = file->stat();
+    if (measured) stat = *measured;
+    if (!measured) written = fail(std::move(measured).error());
+  }
   if (written) written = file->close();
   if (written) written = segments.sync();
   if (!written) {
@@ -104,8 +113,6 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   meta.id = header.id;
   meta.kind = header.kind;
   meta.salt = header.salt;
-  TRY_ASSIGN(auto reopened, segments.open(name, {}));
-  TRY_ASSIGN(const auto stat, reopened->stat());
   meta.file_size = stat.size;
   out.extent = std::make_shared<store::Segment>(meta, files);
   out.extent->retire([files = files, logger = logger](SegmentId id) {

@@ -84,7 +84,7 @@ Result<void> load_runs(State& s) {
       auto open = [files = c.files->files, dir = c.index, name] { return files->open(*dir, name, {}); };
       auto table = index::Table::open(std::move(open), identity, c.files->blocks);
       if (!table)
-        return fail(table.error().code == ErrorCode::kNotFound ? ErrorCode::kCorrupt : table.error().code,
+        return fail(table.error().code,
                     fmt::format("{}/{}: {}; {}", c.path, identity.name, table.error().message, advice(c)));
       loaded->tables.push_back({meta, std::move(*table)});
     }
@@ -303,9 +303,8 @@ Result<void> load_footers(State& s) {
     ++s.out.damaged;
     auto file = level.segment->file();
     if (!file) {
-      if (file.error().code != ErrorCode::kNotFound) return fail(file.error());
-      return fail(ErrorCode::kCorrupt,
-                  fmt::format("{}/{} is missing; {}", s.context.path, level.segment->name(), advice(s.context)));
+      return fail(file.error().code, fmt::format("{}/{}: {}; {}", s.context.path, level.segment->name(),
+                                                 file.error().message, advice(s.context)));
     }
     TRY_ASSIGN(const auto header,
                log::read_segment_header(**file, level.segment->name(), level.segment->id(), nullptr));

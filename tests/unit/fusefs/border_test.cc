@@ -27,6 +27,14 @@ TEST(Border, DamageIsNeverTakenForAMissingFile) {
   EXPECT_EQ(to_errno(Error(ErrorCode::kStale)), ESTALE);
 }
 
+TEST(Border, WhatTheSystemSaysOfAFileOfTheStoreIsNoAnswerAboutTheUsersFile) {
+  EXPECT_EQ(to_errno(Error(ErrorCode::kAccess, EACCES, "open")), EIO);
+  EXPECT_EQ(to_errno(Error(ErrorCode::kNotFound, ENOENT, "open")), EIO);
+  EXPECT_EQ(to_errno(Error(ErrorCode::kUnsupported, ENOSYS, "sync")), EIO);
+  EXPECT_EQ(to_errno(Error(ErrorCode::kNoSpace, EDQUOT, "write")), ENOSPC);
+  EXPECT_EQ(to_errno(Error(ErrorCode::kReadOnly, EIO, "store is read-only after an error: sync")), EROFS);
+}
+
 TEST(Border, LackOfMemoryIsEnomemAndAnyOtherExceptionEio) {
   const auto errno_of = [](auto thrower) {
     try {

@@ -125,7 +125,7 @@ TEST(FileCache, AFileThatWasForgottenWhileItWasOpenedIsNotKept) {
 TEST(FileCache, ReturnsErrorsAndDoesNotRememberThem) {
   const CountingDirectory directory;
   FileCache cache;
-  EXPECT_EQ(cache.open(directory, "missing").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(cache.open(directory, "missing").error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(cache.open_files(), 0u);
 }
 
