@@ -155,8 +155,9 @@ Result<std::unique_ptr<FileLock>> SimDirectory::lock(std::string_view name, std:
   auto file = make_sim_file(world_, node, std::string(name), path_, {.mode = OpenMode::kReadWrite});
   TRY(write_lock_owner(*file, owner));
   TRY(file->close());
+  auto lock = std::make_unique<SimLock>(world_, node);
   world_->locks[node] = owner;
-  return std::make_unique<SimLock>(world_, node);
+  return lock;
 }
 
 Result<Directory::Space> SimDirectory::space() const {

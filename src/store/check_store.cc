@@ -251,6 +251,7 @@ Result<void> check_segments(Checker& c) {
     // A compaction that was not installed is removed by the next mount; its records are all in its sources.
     if (header.kind == format::SegmentKind::kCompacted && c.manifest && !named(c, id)) continue;
     auto checked = check_segment(c, id, header);
+    if (!checked && checked.error().code == ErrorCode::kOutOfMemory) return checked;
     if (!checked) c.find(2, segment_path(format::segment_file_name(id)), "segment", 0, checked.error().message);
     if (++done % 64 == 0) c.progress(fmt::format("  {} of {} segments", done, c.headers.size()));
   }

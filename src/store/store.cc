@@ -2,6 +2,7 @@
 #include "cairn/store.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include <fmt/format.h>
@@ -89,7 +90,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& path, co
   return open(io::posix_env(), path.string(), options);
 }
 
-Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path, const Options& options) {
+Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::string& path, const Options& options) {
   auto impl = std::make_unique<Impl>();
   impl->env = &env;
   impl->options = options;
@@ -120,7 +121,17 @@ Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path
     TRY(start_writing(*impl, recovered));
     impl->maintenance->kick();
   }
-  return std::unique_ptr<Store>(new Store(std::move(impl)));
+  return impl;
+}
+
+// Memory that runs out while a store is read is an answer like any other: nothing was promised yet.
+Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path, const Options& options) {
+  try {
+    TRY_ASSIGN(auto impl, Impl::open(env, path, options));
+    return std::unique_ptr<Store>(new Store(std::move(impl)));
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kOutOfMemory, "store " + path + ": out of memory");
+  }
 }
 
 // Bytes on disk, counted high: files that are replaced but still read, and whole segments for those that are not sealed.

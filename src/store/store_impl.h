@@ -38,6 +38,7 @@ class Store::Impl {
   std::atomic<uint64_t> read_only_next_number = 1024;
   bool closed = false;
 
+  static Result<std::unique_ptr<Impl>> open(io::Env& env, const std::string& path, const Options& options);
   // Compresses and hashes; values of more than a quarter of a segment become extents first (their pointer is what is returned).
   Result<std::vector<store::PreparedChange>> prepare(const WriteBatch& batch);
   Result<void> write_extent(const WriteBatch::Change& change, store::PreparedChange& out);

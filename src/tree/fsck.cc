@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <new>
 #include <utility>
 
 #include <fmt/format.h>
@@ -34,7 +35,9 @@ Result<void> check_names(io::Env& env, const std::string& path, const FsckOption
   open.owner = "fsck.cairnfs";
   auto store = Store::open(env, path, open);
   if (!store) {
-    if (store.error().code == ErrorCode::kBusy || store.error().code == ErrorCode::kIo) return fail(store.error());
+    const ErrorCode code = store.error().code;
+    if (code == ErrorCode::kBusy || code == ErrorCode::kIo || code == ErrorCode::kOutOfMemory)
+      return fail(store.error());
     FsckFinding f;
     f.pass = 4;
     f.structure = "store";
@@ -54,13 +57,7 @@ Result<void> check_names(io::Env& env, const std::string& path, const FsckOption
   return {};
 }
 
-}  // namespace
-
-Result<FsckReport> fsck(const std::filesystem::path& path, const FsckOptions& options) {
-  return fsck(io::posix_env(), path.string(), options);
-}
-
-Result<FsckReport> fsck(io::Env& env, const std::string& path, const FsckOptions& options) {
+Result<FsckReport> check(io::Env& env, const std::string& path, const FsckOptions& options) {
   TRY_ASSIGN(auto directory, store::open_store_directory(env, path));
   // Before anything is written, even the lock file: is this a store at all?
   if (auto superblock = store::read_superblock(*directory, path);
@@ -78,6 +75,20 @@ Result<FsckReport> fsck(io::Env& env, const std::string& path, const FsckOptions
     options.progress("Pass 4: skipped, the index cannot be read");
   }
   return std::move(check.report);
+}
+
+}  // namespace
+
+Result<FsckReport> fsck(const std::filesystem::path& path, const FsckOptions& options) {
+  return fsck(io::posix_env(), path.string(), options);
+}
+
+Result<FsckReport> fsck(io::Env& env, const std::string& path, const FsckOptions& options) {
+  try {
+    return check(env, path, options);
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kOutOfMemory, "checking " + path + ": out of memory");
+  }
 }
 
 }  // namespace cairn
