@@ -1,0 +1,90 @@
+// Memory runs out at each allocation of an open and of a check: the caller hears of it, and nothing else happens.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <new>
+
+#include <fmt/format.h>
+
+#include "cairn/fsck.h"
+#include "crash/fault_workload.h"
+
+namespace {
+
+thread_local uint64_t allocations_left = 0;  // 0: all succeed; 1: the next one fails, and only that
+
+void* allocate(size_t size, size_t alignment) {
+  if (allocations_left > 0 && --allocations_left == 0) throw std::bad_alloc();
+  void* memory = alignment <= alignof(std::max_align_t)
+                     ? std::malloc(size)
+                     : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(size_t size) { return allocate(size, 0); }
+void* operator new(size_t size, std::align_val_t alignment) { return allocate(size, static_cast<size_t>(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace cairn::crash {
+namespace {
+
+// A store that was killed, so that opening it has something to do.
+io::SimEnv killed_store(TreeState* state) {
+  FaultWorkload work(make_base(Mode::kCas, state), *state, Mode::kCas);
+  EXPECT_TRUE(work.open());
+  work.run();
+  return work.env().peek_crash(io::kNothingLost);
+}
+
+// Calls `act` on a copy of the world for each allocation that it makes, which then fails. `act` gives its Result.
+template <class Act>
+uint64_t fail_each(io::SimEnv& world, const Act& act) {
+  for (uint64_t n = 1;; ++n) {
+    SCOPED_TRACE(fmt::format("allocation {}", n));
+    io::SimEnv env = world.peek_crash(io::kNothingLost);
+    allocations_left = n;
+    auto done = act(env);
+    const bool failed = allocations_left == 0;
+    allocations_left = 0;
+    if (!failed) {
+      EXPECT_TRUE(done.has_value()) << done.error().message;
+      return n;
+    }
+    // An error, or it did without what it wanted to remember.
+    if (!done) {
+      EXPECT_EQ(done.error().code, ErrorCode::kOutOfMemory) << done.error().message;
+    }
+    done = fail(ErrorCode::kInvalid);  // lets go of the store
+    const auto again = act(env);
+    EXPECT_TRUE(again.has_value()) << again.error().message;
+    if (testing::Test::HasFailure()) return n;
+  }
+}
+
+TEST(FaultMemory, ACheckWithoutMemorySaysSo) {
+  TreeState state;
+  io::SimEnv world = killed_store(&state);
+  FsckOptions options;
+  options.scrub = true;
+  EXPECT_GT(fail_each(world, [&](io::SimEnv& env) { return fsck(env, kStorePath, options); }), 500u);
+}
+
+TEST(FaultMemory, AnOpenWithoutMemorySaysSoAndTheNextOneWorks) {
+  TreeState state;
+  io::SimEnv world = killed_store(&state);
+  Options options;
+  options.read_only = true;
+  EXPECT_GT(fail_each(world, [&](io::SimEnv& env) { return Store::open(env, kStorePath, options); }), 100u);
+  options.read_only = false;
+  options.commit_interval_ms = 0;
+  EXPECT_GT(fail_each(world, [&](io::SimEnv& env) { return Store::open(env, kStorePath, options); }), 100u);
+}
+
+}  // namespace
+}  // namespace cairn::crash
