@@ -88,7 +88,8 @@ struct FsOptions {
 // kernel does with default_permissions); everything else answers as ext4 would: the error codes map one to one to errno.
 //
 // Lookup counts: lookup() and everything that makes or finds a name for the caller (mknod, mkdir, symlink, link, create) adds
-// one, forget() takes n away. An inode without names lives until it is neither open nor counted.
+// one, forget() takes n away. A file without names lives until it is not open; all else, which the kernel opens without
+// telling, until it is not counted.
 // Durability: an operation is visible when it returns; durable after fsync() (cas), or with the next commit.
 class FileSystem {
  public:

@@ -80,7 +80,7 @@ Result<Attr> FileSystem::lookup(Ino parent, ByteView name) { return tree::lookup
 void FileSystem::forget(Ino ino, uint64_t count) {
   tree::Tree& tree = impl_->tree;
   const tree::InodeRef inode = tree.inodes.forget(ino, count);
-  if (!inode || tree.options.opens_counted) return;
+  if (!inode) return;
   const ReadLock lock(inode->mutex);
   if (inode->life == tree::Life::kUnlinked && !tree.in_use(*inode)) tree.sweeper.submit(ino);
 }

@@ -56,6 +56,9 @@ Result<void> drop_link(Tree& tree, Edit& edit, Inode& inode, Ino parent, ByteVie
 // To be called once the edit is committed: what drop_link() left to do.
 void after_drop(Tree& tree, Inode& inode) REQUIRES(inode.mutex);
 
+// BSD's rule for new inodes, which a setgid directory asks for.
+void inherit_group(format::Attributes& a, const format::Attributes& directory);
+
 // The back links in inode.attributes and under 'P' follow a name from `parent`/`name` to `new_parent`/`new_name`.
 void move_back_link(Edit& edit, Inode& inode, Ino parent, ByteView name, Ino new_parent, ByteView new_name)
     REQUIRES(inode.mutex);

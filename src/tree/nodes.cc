@@ -25,13 +25,6 @@ format::Attributes new_attributes(const Tree& tree, const NewNode& node, const C
   return a;
 }
 
-// BSD's rule, which a setgid directory asks for.
-void inherit_group(format::Attributes& a, const format::Attributes& directory) {
-  if ((directory.mode & S_ISGID) == 0) return;
-  a.gid = directory.gid;
-  if (a.is_directory()) a.mode |= S_ISGID;
-}
-
 // Commits the edit, and the inode is there: in memory before in the log, but locked, so that whoever finds its name, or
 // guesses its number, finds this object. Its number is the greatest, so its mutex comes last.
 Result<Attr> add_inode(Tree& tree, Edit& edit, Ino ino, format::Attributes attributes, bool open) {
@@ -60,6 +53,12 @@ Result<void> check_free(const Tree& tree, const Inode& directory, ByteView name)
 }
 
 }  // namespace
+
+void inherit_group(format::Attributes& a, const format::Attributes& directory) {
+  if ((directory.mode & S_ISGID) == 0) return;
+  a.gid = directory.gid;
+  if (a.is_directory()) a.mode |= S_ISGID;
+}
 
 Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& node, const Caller& caller) {
   const bool unnamed = name.empty() && S_ISREG(node.mode);

@@ -10,17 +10,17 @@ namespace {
 
 constexpr uint64_t kErasedAtOnce = 64;  // chunks in one operation
 
-// Extends the file up to `size`, if it is shorter.
+// Extends the file up to `size`, if it is shorter. Its times move in either case, as with ext4.
 Result<void> extend(Tree& tree, Inode& inode, uint64_t size) {
   for (;;) {
     TRY(finish_sweep(tree, inode));
-    TRY_ASSIGN(auto edit, Edit::begin(tree, attributes_cost_max()));
+    using Kind = Store::OperationKind;
+    TRY_ASSIGN(auto edit, Edit::begin(tree, attributes_cost_max(), size == 0 ? Kind::kFree : Kind::kGrow));
     const WriteLock lock(inode.mutex);
     TRY(require_regular(inode));
-    if (inode.attributes.size >= size) return {};
-    if (sweep_in_the_way(inode.attributes, size)) continue;
+    if (inode.attributes.size < size && sweep_in_the_way(inode.attributes, size)) continue;
     format::Attributes& next = edit.draft(inode);
-    next.size = size;
+    next.size = std::max(next.size, size);
     next.mtime = next.ctime = edit.now();
     return edit.commit();
   }
@@ -148,8 +148,7 @@ Result<void> fallocate(Tree& tree, Ino ino, uint32_t flags, uint64_t offset, uin
     if (!punch) TRY(check_room(tree, *inode, offset, length));
   }
   if (punch || zero) TRY(make_hole(tree, *inode, offset, offset + length));
-  if (!keep_size) TRY(extend(tree, *inode, offset + length));
-  return {};
+  return extend(tree, *inode, keep_size ? 0 : offset + length);
 }
 
 Result<uint64_t> seek(Tree& tree, Ino ino, uint64_t offset, SeekWhat what) {

@@ -106,6 +106,7 @@ void add_whiteout(Tree& tree, Edit& edit, const Move& move) REQUIRES(move.from.d
   a.mode = S_IFCHR;
   a.uid = move.caller.uid;
   a.gid = move.caller.gid;
+  inherit_group(a, move.from.directory->attributes);
   a.links = 1;
   a.atime = a.mtime = a.ctime = a.btime = edit.now();
   a.parent = move.from.directory->ino;

@@ -61,7 +61,9 @@ Time Tree::now() const {
 
 bool Tree::in_use(const Inode& inode) const {
   if (closing) return false;
-  return inodes.opens(inode) != 0 || (!options.opens_counted && inodes.lookups(inode) != 0);
+  // The kernel opens everything but regular files without telling us.
+  const bool opens_told = options.opens_counted && inode.attributes.is_regular();
+  return inodes.opens(inode) != 0 || (!opens_told && inodes.lookups(inode) != 0);
 }
 
 void Tree::note_error(std::string_view event, Ino ino, const Error& error) {

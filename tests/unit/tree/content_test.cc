@@ -183,6 +183,19 @@ TEST_F(Content, PatchesGoWithTheirChunk) {
   }
 }
 
+TEST_F(Content, FallocateMovesTheTimesEvenWhereNothingChanges) {
+  const Ino f = file(kRootIno, "f", "text");
+  for (const uint32_t flags :
+       {kFallocKeepSize | kFallocPunch, kFallocKeepSize | kFallocZero, kFallocKeepSize + 0u, 0u}) {
+    const Attr before = stat(f);
+    tick();
+    ok(fs_->fallocate(f, flags, flags == 0 ? 0 : 100 * kChunk, 1));
+    EXPECT_EQ(stat(f).mtime.seconds, before.mtime.seconds + 1) << flags;
+    EXPECT_EQ(stat(f).ctime.seconds, before.ctime.seconds + 1) << flags;
+    EXPECT_EQ(stat(f).size, 4u);
+  }
+}
+
 TEST_F(Content, WhatWasCutInMemoryIsNotBroughtBackByAPatch) {
   const Ino f = open_file("f");
   write(f, 0, pattern(kChunk));

@@ -49,6 +49,26 @@ TEST_F(Lifetime, AnUnlinkedOpenFileWorksUntilItIsClosed) {
   EXPECT_EQ(keys_left(), 0u);
 }
 
+TEST_F(Lifetime, WhatTheKernelOpensWithoutTellingWorksUntilItIsForgotten) {
+  const Ino fifo = ok(fs_->mknod(kRootIno, "fifo", S_IFIFO | 0600, 0, kUser)).ino;
+  const Ino d = dir(kRootIno, "d");
+  ok(fs_->unlink(kRootIno, "fifo"));
+  ok(fs_->rmdir(kRootIno, "d"));
+  settle();
+  AttrChange change;
+  change.set_mode = true;
+  change.mode = 0640;
+  for (const Ino ino : {fifo, d}) {
+    EXPECT_EQ(ok(fs_->setattr(ino, change)).mode & 07777, 0640u);
+    ok(fs_->set_xattr(ino, "trusted.t", "value", XattrMode::kAny));
+    fs_->forget(ino, 1);
+  }
+  settle();
+  for (const Ino ino : {fifo, d}) fails(ErrorCode::kStale, fs_->getattr(ino));
+  unmount();
+  EXPECT_EQ(keys_left(), 0u);
+}
+
 TEST_F(Lifetime, NothingIsLeftOfRemovedFilesOfAnySize) {
   const Ino d = dir(kRootIno, "d");
   file(d, "empty");

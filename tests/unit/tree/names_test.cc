@@ -131,7 +131,22 @@ TEST_F(Names, ARemovedDirectoryThatIsStillInUseIsEmptyAndTakesNoNames) {
   fails(ErrorCode::kNotFound, fs_->lookup(d, "f"));
   EXPECT_THAT(names(d), IsEmpty());
   fs_->forget(d, 1);
+  settle();
   fails(ErrorCode::kStale, fs_->getattr(d));
+}
+
+TEST_F(Names, AWhiteoutBelongsToTheGroupOfASetgidDirectory) {
+  const Ino d = dir(kRootIno, "d");
+  AttrChange change;
+  change.set_mode = change.set_gid = true;
+  change.mode = 02755;
+  change.gid = 77;
+  ok(fs_->setattr(d, change));
+  file(d, "f");
+  ok(fs_->rename(d, "f", d, "moved", kRenameWhiteout, kUser));
+  const Attr whiteout = ok(fs_->lookup(d, "f"));
+  EXPECT_EQ(whiteout.mode, static_cast<uint32_t>(S_IFCHR));
+  EXPECT_EQ(whiteout.gid, 77u);
 }
 
 TEST_F(Names, TimesOfTheDirectoryFollowItsChanges) {
