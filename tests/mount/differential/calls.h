@@ -31,8 +31,8 @@ class Actor {
 
 uint64_t digest_of(std::string_view bytes);
 
-// Does the step, and gives what the system call gave: -1 with errno, or a number that both sides must agree on. May put a
-// digest into the outcome.
+// Does the step, and gives what the system call gave: -1 with errno, or a number that both sides must agree on. May
+// put a digest into the outcome.
 using Perform = int64_t (*)(Actor& actor, const Step& step, Outcome& outcome);
 
 struct Call {

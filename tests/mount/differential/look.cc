@@ -128,7 +128,7 @@ void list_directory(const std::string& path, std::map<ino_t, std::string>& first
 }  // namespace
 
 uint32_t comparable_mode(uint32_t mode) {
-  const bool lock_bit = S_ISREG(mode) && (mode & (S_ISGID | S_IXGRP)) == S_ISGID;
+  const bool lock_bit = !S_ISDIR(mode) && (mode & (S_ISGID | S_IXGRP)) == S_ISGID;
   return lock_bit ? mode & ~uint32_t{S_ISGID} : mode;
 }
 

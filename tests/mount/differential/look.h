@@ -17,8 +17,8 @@ struct Before {
   timespec mtime = {}, ctime = {};
 };
 
-// The mode without a setgid bit that the group cannot execute: FUSE does not say who is in the group, so it does not go when
-// somebody else writes.
+// The mode without a setgid bit that the group cannot execute: FUSE does not say who is in the group, so it does not
+// go when somebody else writes.
 uint32_t comparable_mode(uint32_t mode);
 
 Before look_before(const std::string& path);

@@ -1,10 +1,11 @@
-// Random system calls on two file systems side by side; they must not be told apart. FUSE's README lists what may differ.
+// Random system calls on two file systems side by side; they must not be told apart. FUSE's README lists what may
+// differ.
 //
 //   differential [options] REFERENCE MOUNTED
 //
-// REFERENCE is a directory on ext4, MOUNTED one on a mount of CairnFS. Needs root: the calls come from processes of several
-// users. Rounds of a few hundred steps each begin with an empty directory. The first difference is shrunk to a short script,
-// which is printed and can be done again with --script.
+// REFERENCE is a directory on ext4, MOUNTED one on a mount of CairnFS. Needs root: the calls come from processes of
+// several users. Rounds of a few hundred steps each begin with an empty directory. The first difference is shrunk to
+// a short script, which is printed and can be done again with --script.
 #include <chrono>
 #include <cstdio>
 #include <fstream>

@@ -10,8 +10,9 @@ namespace cairn::differential {
 
 using Script = std::vector<Step>;
 
-// Does the script in a new directory `directory`, which is the root of all its processes, and looks at what it touched after
-// each step. The reports end where a process ended that should not have. Forks: only from a process without threads.
+// Does the script in a new directory `directory`, which is the root of all its processes, and looks at what it
+// touched after each step. The reports end where a process ended that should not have. Forks: only from a process
+// without threads.
 class Side {
  public:
   Side(std::string directory, const Script& script);

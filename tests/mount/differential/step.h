@@ -37,9 +37,9 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-// What can be seen of an inode after the step. Times are compared as far as two clocks can agree: those that somebody set
-// (they lie before 2001), and whether they changed. Not the time of access, which reads move on ext4 though the kernel
-// answers them from its cache: the calls that set it look at it themselves.
+// What can be seen of an inode after the step. Times are compared as far as two clocks can agree: those that somebody
+// set (they lie before 2001), and whether they changed. Not the time of access, which reads move on ext4 though the
+// kernel answers them from its cache: the calls that set it look at it themselves.
 struct Seen {
   int32_t error = 0;  // of lstat; the rest is 0 then
   uint32_t mode = 0, uid = 0, gid = 0;
