@@ -66,12 +66,18 @@ class StateHash {
   std::unordered_map<std::shared_ptr<SimContent>, uint64_t> contents_;
 };
 
-// Calls `found` with different states, at most `limit`: every subset of the unsynced operations, each as a whole (in
+// Calls `found` with different states and their hashes, at most `limit`: every subset of the unsynced operations, each as a whole (in
 // NameOrder::kOrdered, with prefixes of those on names), with unwritten bytes zero and stale; then every write torn at
 // each of its sectors, in both directions, with the operations before it and with all.
 // True if that was everything. False if `limit` cut it short, or if more than 10 operations are open: then single
 // operations, all but one, prefixes and random subsets stand for all.
-bool enumerate_crashes(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,
-                       const std::function<void(SimDisk)>& found);
+// `hash` may be kept for later enumerations of the same run, which then need not hash shared content again.
+using CrashFound = std::function<void(SimDisk state, uint64_t hash)>;
+struct CrashSearch {
+  NameOrder order = NameOrder::kOrdered;
+  size_t limit = SIZE_MAX;
+};
+bool enumerate_crashes(const SimDisk& disk, CrashSearch search, StateHash& hash, SimRandom& random,
+                       const CrashFound& found);
 
 }  // namespace cairn::io

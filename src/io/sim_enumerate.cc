@@ -21,9 +21,8 @@ struct OpenOp {
 // Tries plans, and passes on each state that it has not seen yet.
 class Enumerator {
  public:
-  Enumerator(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,
-             const std::function<void(SimDisk)>& found)
-      : disk_(disk), order_(order), limit_(limit), random_(random), found_(found) {
+  Enumerator(const SimDisk& disk, CrashSearch search, StateHash& hash, SimRandom& random, const CrashFound& found)
+      : disk_(disk), order_(search.order), limit_(search.limit), hash_(hash), random_(random), found_(found) {
     for (const auto& [node, file] : disk.files()) {
       hash_.remember(file.durable);
       for (const auto& op : file.pending) ops_.push_back({op->order, op.get()});
@@ -45,9 +44,10 @@ class Enumerator {
     for (const bool stale : {false, true}) {
       plan.stale = stale;
       SimDisk state = crash_as_planned(disk_, plan);
-      if (!seen_.insert(hash_.of(state)).second) continue;
+      const uint64_t hash = hash_.of(state);
+      if (!seen_.insert(hash).second) continue;
       if (seen_.size() > limit_) return false;
-      found_(std::move(state));
+      found_(std::move(state), hash);
     }
     return true;
   }
@@ -128,10 +128,10 @@ class Enumerator {
   const SimDisk& disk_;
   const NameOrder order_;
   const size_t limit_;
+  StateHash& hash_;
   SimRandom& random_;
-  const std::function<void(SimDisk)>& found_;
+  const CrashFound& found_;
   std::vector<OpenOp> ops_;
-  StateHash hash_;
   std::set<uint64_t> seen_;
 };
 
@@ -178,9 +178,9 @@ uint64_t StateHash::of(const SimDisk& disk) {
   return hash;
 }
 
-bool enumerate_crashes(const SimDisk& disk, NameOrder order, size_t limit, SimRandom& random,
-                       const std::function<void(SimDisk)>& found) {
-  return Enumerator(disk, order, limit, random, found).run();
+bool enumerate_crashes(const SimDisk& disk, CrashSearch search, StateHash& hash, SimRandom& random,
+                       const CrashFound& found) {
+  return Enumerator(disk, search, hash, random, found).run();
 }
 
 }  // namespace cairn::io

@@ -98,7 +98,9 @@ SimEnv SimEnv::crash_before(size_t k, CrashChoice choice) { return after(world_-
 SimEnv::States SimEnv::states_of(const SimDisk& disk, size_t limit, NameOrder names) const {
   States states;
   SimRandom chance(world_->seed, 3);
-  states.complete = enumerate_crashes(disk, names, limit, chance, [&](SimDisk state) {
+  StateHash hash;
+  const CrashSearch search{.order = names, .limit = limit};
+  states.complete = enumerate_crashes(disk, search, hash, chance, [&](SimDisk state, uint64_t) {
     states.envs.push_back(successor(std::move(state), states.envs.size()));
   });
   return states;

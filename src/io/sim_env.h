@@ -40,6 +40,8 @@ inline constexpr CrashChoice random_crash(uint64_t seed, NameOrder names = NameO
 class SimEnv final : public Env {
  public:
   explicit SimEnv(uint64_t seed);
+  // Starts on a disk that a crash left (sim_crash.h).
+  SimEnv(SimDisk disk, uint64_t seed);
   SimEnv(SimEnv&&) noexcept = default;
   SimEnv& operator=(SimEnv&&) noexcept = default;
   ~SimEnv() override = default;
@@ -73,6 +75,8 @@ class SimEnv final : public Env {
   };
   States crash_states(size_t limit, NameOrder names = NameOrder::kOrdered);
   States crash_states_before(size_t k, size_t limit, NameOrder names = NameOrder::kOrdered);
+  // The disk before mutation `k`, for the functions of sim_crash.h.
+  [[nodiscard]] const SimDisk& disk_before(size_t k) const { return world_->disk_before(k); }
   // Mutation `k` (counted from 0 over the life of this SimEnv) and every later call of any kind fail with kIo,
   // "crashed"; crash() then starts from the state right before it.
   void set_crash_point(size_t k) { world_->crash_point = k; }
@@ -109,8 +113,6 @@ class SimEnv final : public Env {
   [[nodiscard]] uint64_t state_hash() const { return StateHash().of(world_->disk); }
 
  private:
-  SimEnv(SimDisk disk, uint64_t seed);
-
   // 0 if there is none.
   [[nodiscard]] NodeId find(std::string_view path) const;
   [[nodiscard]] NodeId file(std::string_view path) const;
