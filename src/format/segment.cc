@@ -13,6 +13,21 @@ namespace cairn::format {
 namespace {
 
 constexpr ByteView kFileSuffix = ".seg";
+constexpr ByteView kNewFileSuffix = ".new";
+
+std::optional<SegmentId> parse_file_name(ByteView name, ByteView suffix) {
+  constexpr size_t kDigits = 16;
+  if (name.size() != kDigits + suffix.size() || !name.ends_with(suffix)) return std::nullopt;
+  uint64_t id = 0;
+  for (const char c : name.substr(0, kDigits)) {
+    const bool digit = c >= '0' && c <= '9';
+    const bool letter = c >= 'a' && c <= 'f';
+    if (!digit && !letter) return std::nullopt;
+    id = id << 4 | static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
+  }
+  if (id == 0) return std::nullopt;
+  return SegmentId(id);
+}
 
 bool names_no_predecessor(const SegmentHeader& header) {
   return header.previous_id == SegmentId{} && header.previous_mark == CommitNo{} && header.previous_mark_offset == 0 &&
@@ -123,18 +138,10 @@ Result<SegmentHeader> decode_segment_header_block(ByteView block) {
 
 Bytes segment_file_name(SegmentId id) { return fmt::format("{:016x}{}", id.value, kFileSuffix); }
 
-std::optional<SegmentId> parse_segment_file_name(ByteView name) {
-  constexpr size_t kDigits = 16;
-  if (name.size() != kDigits + kFileSuffix.size() || !name.ends_with(kFileSuffix)) return std::nullopt;
-  uint64_t id = 0;
-  for (const char c : name.substr(0, kDigits)) {
-    const bool digit = c >= '0' && c <= '9';
-    const bool letter = c >= 'a' && c <= 'f';
-    if (!digit && !letter) return std::nullopt;
-    id = id << 4 | static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
-  }
-  if (id == 0) return std::nullopt;
-  return SegmentId(id);
-}
+std::optional<SegmentId> parse_segment_file_name(ByteView name) { return parse_file_name(name, kFileSuffix); }
+
+Bytes new_segment_file_name(SegmentId id) { return fmt::format("{:016x}{}", id.value, kNewFileSuffix); }
+
+std::optional<SegmentId> parse_new_segment_file_name(ByteView name) { return parse_file_name(name, kNewFileSuffix); }
 
 }  // namespace cairn::format

@@ -215,6 +215,9 @@ Result<ExtentPointer> decode_extent_pointer(ByteView bytes);
 // "00000000000000a7.seg" and back; nothing for any other name.
 Bytes segment_file_name(SegmentId id);
 std::optional<SegmentId> parse_segment_file_name(ByteView name);
+// The name of a segment's file until its first bytes are durable: what a crash left under it holds nothing.
+Bytes new_segment_file_name(SegmentId id);
+std::optional<SegmentId> parse_new_segment_file_name(ByteView name);
 inline constexpr char kSegmentsDir[] = "segments";
 
 }  // namespace cairn::format

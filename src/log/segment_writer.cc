@@ -42,19 +42,30 @@ Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format:
   out.id = header.id;
   out.salt = header.salt;
   out.name = format::segment_file_name(header.id);
-  auto file = segments.open(out.name, {io::OpenMode::kCreate, direct});
+  const auto new_name = format::new_segment_file_name(header.id);
+  auto file = segments.open(new_name, {io::OpenMode::kCreate, direct});
   if (!file) return fail(io::own_file_error(std::move(file).error()));
   out.file = std::move(*file);
   format::SegmentHeader prepared = header;
   prepared.prepared = true;
   auto filled = fill_prepared(*out.file, prepared);
+  if (filled) filled = out.file->close();
+  const bool renames = filled.has_value();
+  if (filled) filled = segments.rename(new_name, out.name);
   if (filled) filled = segments.sync();
-  if (!filled) {
-    // What stays behind if this fails too is a prepared file, which recovery removes.
-    if (auto gone = segments.unlink(out.name); !gone) filled.error().message += "; and " + gone.error().message;
-    return fail(std::move(filled).error());
+  if (filled) {
+    file = segments.open(out.name, {io::OpenMode::kReadWrite, direct});
+    if (!file) return fail(io::own_file_error(std::move(file).error()));
+    out.file = std::move(*file);
+    return out;
   }
-  return out;
+  // What stays behind if this fails too is a new or a prepared file, which recovery removes.
+  for (const auto& name : {new_name, out.name}) {
+    if (name == out.name && !renames) break;
+    if (auto gone = segments.unlink(name); !gone && gone.error().code != ErrorCode::kNotFound)
+      filled.error().message += "; and " + gone.error().message;
+  }
+  return fail(io::own_file_error(std::move(filled).error()));
 }
 
 SegmentWriter::SegmentWriter(PreparedFile prepared, std::shared_ptr<Slab> slab, const format::SegmentHeader& header)

@@ -92,8 +92,9 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   header.salt = env->random();
   header.superblock = superblock;
   const auto name = format::segment_file_name(header.id);
+  const auto new_name = format::new_segment_file_name(header.id);
   io::Directory& segments = *files->directory;
-  auto created = segments.open(name, {io::OpenMode::kCreate, false});
+  auto created = segments.open(new_name, {io::OpenMode::kCreate, false});
   if (!created) return fail(io::own_file_error(std::move(created).error()));
   const std::unique_ptr<io::File> file = std::move(*created);
   auto written = log::write_extent(*file, header, change.key, change.value, kExtentPieceSize, superblock.compression);
@@ -104,9 +105,13 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
     if (!measured) written = fail(std::move(measured).error());
   }
   if (written) written = file->close();
+  if (written) written = segments.rename(new_name, name);
   if (written) written = segments.sync();
   if (!written) {
-    if (auto gone = segments.unlink(name); !gone) logger->warn("extent_left_behind file={}", name);
+    for (const auto& left : {new_name, name}) {
+      if (auto gone = segments.unlink(left); !gone && gone.error().code != ErrorCode::kNotFound)
+        logger->warn("extent_left_behind file={}", left);
+    }
     return written;
   }
   index::ManifestSegment meta;

@@ -144,12 +144,13 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick, uint64_t&
   std::unique_ptr<io::File> file;
   std::optional<BufferedFile> out;
   const auto name = format::segment_file_name(header.id);
+  const auto new_name = format::new_segment_file_name(header.id);
   const auto copy = [&]() -> Result<void> {
     for (const auto& source : pick.sources) {
       log::SegmentScan scan;
       TRY_ASSIGN(const auto kept, kept_records(*source, scan));
       if (!kept.empty() && !file) {
-        TRY_ASSIGN(file, config_.files->directory->open(name, {io::OpenMode::kCreate, false}));
+        TRY_ASSIGN(file, config_.files->directory->open(new_name, {io::OpenMode::kCreate, false}));
         out.emplace(*file);
         Bytes block(format::kSegmentHeaderSize, '\0');
         format::encode_segment_header_block(header, block.data());
@@ -185,6 +186,7 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick, uint64_t&
     TRY(out->flush());
     TRY(file->sync());
     TRY(file->close());
+    TRY(config_.files->directory->rename(new_name, name));
     TRY(config_.files->directory->sync());
     index::ManifestSegment meta;
     meta.id = header.id;
@@ -201,8 +203,10 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick, uint64_t&
   auto result = finish();
   if (!result && file) {
     // Must not stay: later kills would not reach it. The next open removes it too, should this fail.
-    if (auto gone = config_.files->directory->unlink(name); !gone)
-      config_.logger->error("compaction_left_behind file={} reason=\"{}\"", name, gone.error().message);
+    for (const auto& left : {new_name, name}) {
+      if (auto gone = config_.files->directory->unlink(left); !gone && gone.error().code != ErrorCode::kNotFound)
+        config_.logger->error("compaction_left_behind file={} reason=\"{}\"", left, gone.error().message);
+    }
   }
   return result;
 }

@@ -48,6 +48,11 @@ struct Rebuild {
 Result<void> list_sources(Rebuild& r) {
   TRY_ASSIGN(const auto names, r.files->directory->list());
   for (const std::string& name : names) {
+    if (const auto torn = format::parse_new_segment_file_name(name)) {
+      r.highest_id = std::max(r.highest_id, *torn);
+      r.unused.push_back(name);
+      continue;
+    }
     const auto id = format::parse_segment_file_name(name);
     if (!id) continue;
     r.highest_id = std::max(r.highest_id, *id);

@@ -143,6 +143,9 @@ TEST(SegmentFileName, RoundTripsAndRefusesEverythingElse) {
                            "0000000000000000.seg", "-0000000000000a7.seg", "00000000000000a7.seg "}) {
     EXPECT_FALSE(parse_segment_file_name(name)) << name;
   }
+  EXPECT_EQ(new_segment_file_name(SegmentId(0xa7)), "00000000000000a7.new");
+  EXPECT_EQ(parse_new_segment_file_name("00000000000000a7.new"), SegmentId(0xa7));
+  EXPECT_FALSE(parse_new_segment_file_name("00000000000000a7.seg"));
 }
 
 }  // namespace
