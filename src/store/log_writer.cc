@@ -333,6 +333,7 @@ void LogWriter::prepare_job() {
   format::SegmentHeader header;
   header.id = catalog_->new_segment_id();
   header.salt = config_.env->random();
+  header.next_ino = reserved_number();  // durable before a number is given out, whatever becomes of the first commit
   header.superblock = config_.superblock;
   Result<log::PreparedFile> file = fail(ErrorCode::kNoSpace, "the store's limit leaves no room for another segment");
   if (!config_.has_room || config_.has_room(config_.superblock.segment_size))

@@ -107,11 +107,12 @@ Result<void> classify(State& s, SegmentId id, const std::string& name) {
   auto header = log::read_segment_header(*file, name, id, &c.superblock.uuid);
   if (!header) {
     if (header.error().code == ErrorCode::kIo) return fail(header.error());
-    // Its creation was torn, or it is damaged. Either way it is not ours to delete.
+    // Damage: a file gets this name once its header is durable. It is not ours to delete.
     c.logger->warn("segment_header_unreadable file={} reason=\"{}\"", name, header.error().message);
     s.out.unreadable.push_back(name);
     return {};
   }
+  if (header->prepared) s.next_number = std::max(s.next_number, header->next_ino);
   if (header->prepared || header->kind == format::SegmentKind::kCompacted) {
     s.out.leftovers.push_back(name);  // never used; or a compaction that was not installed: its sources are all there
   } else if (header->kind == format::SegmentKind::kExtent) {
@@ -132,6 +133,11 @@ Result<void> list_unnamed(State& s) {
   TRY_ASSIGN(const auto names, s.context.files->directory->list());
   std::set<SegmentId> present;
   for (const std::string& name : names) {
+    if (const auto torn = format::parse_new_segment_file_name(name)) {
+      s.highest_id = std::max(s.highest_id, *torn);
+      s.out.leftovers.push_back(name);
+      continue;
+    }
     const auto id = format::parse_segment_file_name(name);
     if (!id) {
       s.context.logger->warn("unexpected_file file=segments/{}", name);
@@ -213,12 +219,16 @@ Result<bool> load_by_footer(State& s, const Unnamed& segment, const format::Segm
 }
 
 // Writes the kept bytes again (after an I/O error the page cache may look clean while the disk is not), the footer behind them,
-// and cuts the rest off.
-Result<uint64_t> reseal(const RecoverContext& c, const std::string& name, const log::SegmentScan& scan,
+// and cuts the rest off. Of the header's two copies one may still be that of the prepared file.
+Result<uint64_t> reseal(const RecoverContext& c, const Unnamed& segment, const log::SegmentScan& scan,
                         ByteView footer) {
+  const std::string& name = segment.name;
+  Bytes header(format::kSegmentHeaderSize, '\0');
+  format::encode_segment_header_block(segment.header, header.data());
   TRY_ASSIGN(auto file, c.files->directory->open(name, {io::OpenMode::kReadWrite, false}));
   TRY(file->truncate(scan.end));
-  TRY(file->pwrite(0, ByteView(*scan.image).substr(0, scan.end)));
+  TRY(file->pwrite(0, header));
+  TRY(file->pwrite(header.size(), ByteView(*scan.image).substr(header.size(), scan.end - header.size())));
   TRY(file->pwrite(scan.end, footer));
   TRY(file->sync());
   TRY(file->close());
@@ -264,7 +274,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   TRY_ASSIGN(const Bytes footer, build_footer(*memtable, trailer));
   uint64_t size = scan.end + footer.size();
   if (!c.read_only) {
-    TRY_ASSIGN(size, reseal(c, segment.name, scan, footer));
+    TRY_ASSIGN(size, reseal(c, segment, scan, footer));
   }
   auto sealed = std::make_shared<const Segment>(meta_of(segment, trailer, size), c.files);
   append_level(s, segment, {sealed, std::move(memtable), nullptr, nullptr}, mark, trailer.next_ino);
@@ -406,6 +416,8 @@ Result<Recovered> recover(const RecoverContext& context) {
   TRY(adopt_extents(s));
 
   index::Manifest& m = s.out.manifest;
+  // Numbers that only a file told of which goes now.
+  s.out.changed = s.out.changed || s.next_number > std::max(m.next_ino, kFirstNumber);
   m.last_log = s.last_log;
   m.last_mark = s.last_mark.number;
   m.last_mark_offset = s.last_mark.offset;
