@@ -55,7 +55,9 @@ Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format:
   if (filled) filled = segments.sync();
   if (filled) {
     file = segments.open(out.name, {io::OpenMode::kReadWrite, direct});
-    if (!file) return fail(io::own_file_error(std::move(file).error()));
+    if (!file) filled = fail(std::move(file).error());
+  }
+  if (filled) {
     out.file = std::move(*file);
     return out;
   }

@@ -1,0 +1,281 @@
+#include "crash/crash_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/try.h"
+#include "format/checksum.h"
+
+namespace cairn::crash {
+namespace {
+
+using Kind = Op::Kind;
+
+constexpr uint64_t kCommitIntervalMs = 1000;
+constexpr Caller kUser{.uid = 1000, .gid = 100, .umask = 0};
+
+Result<void> expect(bool truth, const std::string& what) {
+  if (!truth) return fail(ErrorCode::kInvalid, what);
+  return {};
+}
+
+Result<void> without_value(const Result<Attr>& result) {
+  if (!result) return fail(result.error());
+  return {};
+}
+
+}  // namespace
+
+Look look_at(const Picture& picture) { return {format::checksum(picture.plain), format::checksum(picture.timed)}; }
+
+Result<Mounted> mount(io::SimEnv& env, uint64_t commit_interval_ms, const std::shared_ptr<spdlog::logger>& logger) {
+  Options options;
+  options.commit_interval_ms = commit_interval_ms;
+  options.block_cache_bytes = 64 << 10;
+  options.chunk_cache_bytes = 64 << 10;
+  options.filter_bytes = 64 << 10;
+  options.logger = logger;
+  TRY_ASSIGN(auto store, Store::open(env, kPath, options));
+  Mounted out;
+  out.store = store.get();
+  FsOptions fs_options;
+  fs_options.relatime = false;  // looking changes nothing
+  TRY_ASSIGN(out.fs, FileSystem::open(std::move(store), fs_options));
+  return out;
+}
+
+Result<Base> Base::make(const Setting& setting) {
+  Base base;
+  base.setting = setting;
+  StoreGeometry geometry;
+  geometry.mode = setting.mode;
+  geometry.limit = setting.mode == Mode::kCache ? 64 << 20 : 0;
+  geometry.segment_size = setting.segment_size;
+  geometry.chunk_size = setting.chunk_size;
+  geometry.compression = setting.compression;
+  TRY(make_store(base.env, kPath, geometry, false));
+  base.env.sync_all();
+  TRY_ASSIGN(auto run, Run::start(base, 1));
+  for (const Op& op : setting.prepared) TRY(run->apply(op));
+  TRY(run->apply({.kind = Kind::kReopen}));
+  TRY(run->apply({.kind = Kind::kReopen}));  // a store that was closed twice has only sealed segments that are proven
+  base.model = run->model().clone();
+  base.env = run->env().peek_crash(io::kNothingLost);
+  return base;
+}
+
+Run::Run(io::SimEnv env, const Base& base)
+    : env_(std::move(env)),
+      mode_(base.setting.mode),
+      chunk_size_(base.setting.chunk_size),
+      model_(base.model.clone()) {}
+
+Result<std::unique_ptr<Run>> Run::start(Base& base, uint64_t seed) {
+  const io::CrashChoice choice{.keep = io::CrashChoice::Keep::kAll, .seed = seed};
+  std::unique_ptr<Run> run(new Run(base.env.peek_crash(choice), base));
+  run->env_.keep_history();
+  run->env_.set_now({.seconds = 1'000'000});
+  TRY(run->mount_again());
+  TRY(run->remember(0));
+  run->acks_.push_back({0, 0});
+  return run;
+}
+
+Run::~Run() {
+  (void)env_.kill();  // what the end of the file system still does is of no interest
+  mounted_.fs.reset();
+}
+
+Result<void> Run::mount_again() {
+  TRY_ASSIGN(mounted_, mount(env_, kCommitIntervalMs, null_logger()));
+  fs_ = mounted_.fs.get();
+  return {};
+}
+
+Result<void> Run::apply(const Op& op) {
+  const size_t begun = mutations();
+  const Ino inodes_end = script_.empty() ? 0 : script_.back().inodes_end;
+  script_.push_back({.op = op, .begun = begun, .inodes_end = inodes_end});
+  env_.set_now({.seconds = env_.now().seconds + 1, .nanoseconds = 1});
+  const bool works = model_.allows(op);
+  if (works) remember_parts(op, begun);
+  Ino made = 0;
+  const auto done = act(op, &made);
+  if (works && !done) return fail(done.error().code, "refused: " + to_string(op) + ": " + done.error().message);
+  if (!works) TRY(expect(!done.has_value(), "worked, but must not: " + to_string(op)));
+  TRY(expect(made == 0 || made >= inodes_end, "an inode number was given out twice"));
+  script_.back().inodes_end = std::max(inodes_end, made + 1);
+  script_.back().ended = mutations();
+  if (works) model_.apply(op, made);
+  TRY(remember(begun));
+  const bool synced = op.kind == Kind::kFsync || op.kind == Kind::kTimer;
+  const bool sealed = op.kind == Kind::kSeal || op.kind == Kind::kReopen;
+  if (works && (sealed || (synced && mode_ == Mode::kCas))) acks_.push_back({mutations(), states_.size() - 1});
+  return {};
+}
+
+// A long write is done in pieces, each of whole chunks, and each correct by itself.
+void Run::remember_parts(const Op& op, size_t begun) {
+  const auto node = model_.find(op.path);
+  if (op.kind != Kind::kWrite && op.kind != Kind::kAppend) return;
+  const uint64_t begin = op.kind == Kind::kWrite ? op.offset : node->content.size();
+  const std::string before = node->content;
+  for (uint64_t end = (begin / chunk_size_ + 1) * chunk_size_; end < begin + op.size; end += chunk_size_) {
+    Op part = op;
+    part.size = end - begin;
+    model_.apply(part, 0);
+    const std::string text = model_.describe();
+    states_.push_back({text, format::checksum(text), false, begun});
+    node->content = before;
+  }
+}
+
+Result<void> Run::remember(size_t begun) {
+  TRY_ASSIGN(const Picture picture, picture_of(*fs_));
+  const std::string wanted = model_.describe();
+  TRY(expect(picture.plain == wanted, "the tree is\n" + picture.plain + "and should be\n" + wanted));
+  const uint64_t hash = look_at(picture).timed;
+  if (states_.empty() || !states_.back().timed || states_.back().hash != hash)
+    states_.push_back({picture.timed, hash, true, begun});
+  return {};
+}
+
+// ---- Doing it ----
+
+Result<void> Run::act(const Op& op, Ino* made) {
+  switch (op.kind) {
+    case Kind::kTimer:
+      env_.executor().advance(std::chrono::milliseconds(kCommitIntervalMs));
+      env_.executor().run_until_idle();
+      return {};
+    case Kind::kStep: env_.executor().run_one(); return {};
+    case Kind::kIdle: env_.executor().run_until_idle(); return {};
+    case Kind::kSeal: return mounted_.store->seal();
+    case Kind::kSettle: return mounted_.store->settle();
+    case Kind::kClose: return close_files();
+    case Kind::kReopen:
+      TRY(close_files());
+      TRY(fs_->close());
+      mounted_.fs.reset();
+      return mount_again();
+    case Kind::kCreate:
+    case Kind::kMkdir:
+    case Kind::kSymlink: return make(op, made);
+    default: break;
+  }
+  std::string name, to_name;
+  const auto parent = model_.parent_of(op.path, &name);
+  const auto to_parent = model_.parent_of(op.target, &to_name);
+  const bool moves = op.kind == Kind::kRename || op.kind == Kind::kExchange || op.kind == Kind::kLink;
+  if (parent == nullptr || (moves && to_parent == nullptr)) return fail(ErrorCode::kNotFound);
+  switch (op.kind) {
+    case Kind::kRename: return fs_->rename(parent->ino, name, to_parent->ino, to_name, 0, kUser);
+    case Kind::kExchange: return fs_->rename(parent->ino, name, to_parent->ino, to_name, kRenameExchange, kUser);
+    case Kind::kUnlink: return fs_->unlink(parent->ino, name);
+    case Kind::kRmdir: return fs_->rmdir(parent->ino, name);
+    default: break;
+  }
+  const auto node = model_.find(op.path);
+  if (node == nullptr) return fail(ErrorCode::kNotFound);
+  if (op.kind == Kind::kLink) {
+    TRY(without_value(fs_->link(node->ino, to_parent->ino, to_name)));
+    fs_->forget(node->ino, 1);
+    return {};
+  }
+  return act_on_file(op, node->ino);
+}
+
+Result<void> Run::make(const Op& op, Ino* made) {
+  std::string name;
+  const auto parent = model_.parent_of(op.path, &name);
+  if (parent == nullptr) return fail(ErrorCode::kNotFound);
+  const auto make_it = [&] {
+    if (op.kind == Kind::kMkdir) return fs_->mkdir(parent->ino, name, 0755, kUser);
+    if (op.kind == Kind::kSymlink) return fs_->symlink(parent->ino, name, op.target, kUser);
+    return fs_->create(parent->ino, name, 0644, kUser);
+  };
+  TRY_ASSIGN(const Attr attr, make_it());
+  if (op.kind == Kind::kCreate) fs_->release(attr.ino);
+  fs_->forget(attr.ino, 1);
+  *made = attr.ino;
+  return {};
+}
+
+Result<void> Run::act_on_file(const Op& op, Ino ino) {
+  AttrChange change;
+  switch (op.kind) {
+    case Kind::kWrite:
+    case Kind::kAppend: {
+      const bool append = op.kind == Kind::kAppend;
+      const uint64_t offset = append ? model_.find(op.path)->content.size() : op.offset;
+      TRY_ASSIGN(const uint64_t written, fs_->write(ino, op.offset, pattern(offset, op.size, op.fill), append, false));
+      return expect(written == op.size, "a short write");
+    }
+    case Kind::kTruncate:
+      change.set_size = true;
+      change.size = op.size;
+      return without_value(fs_->setattr(ino, change));
+    case Kind::kChmod:
+      change.set_mode = true;
+      change.mode = static_cast<uint32_t>(op.size);
+      return without_value(fs_->setattr(ino, change));
+    case Kind::kPunch: return fs_->fallocate(ino, kFallocPunch | kFallocKeepSize, op.offset, op.size);
+    case Kind::kSetXattr: return fs_->set_xattr(ino, "user.x", pattern(0, op.size, op.fill), XattrMode::kAny);
+    case Kind::kDropXattr: return fs_->remove_xattr(ino, "user.x");
+    case Kind::kOpen:
+      TRY(without_value(fs_->open(ino, false, false)));
+      open_.push_back(ino);
+      return {};
+    case Kind::kFsync: return fs_->fsync(ino);
+    default: return fail(ErrorCode::kInvalid, "unknown operation");
+  }
+}
+
+Result<void> Run::close_files() {
+  for (const Ino ino : std::exchange(open_, {})) fs_->release(ino);
+  return {};
+}
+
+// ---- What is legal ----
+
+Run::Legal Run::legal_before(size_t k) const {
+  Legal legal;
+  for (const Ack& ack : acks_) {
+    if (ack.at <= k) legal.first = std::max(legal.first, ack.state);
+  }
+  legal.last = legal.first;
+  for (size_t i = legal.first; i < states_.size(); ++i) {
+    if (states_[i].begun < k) legal.last = i;
+  }
+  return legal;
+}
+
+bool Run::is_one_of(const Legal& legal, const Look& look) const {
+  for (size_t i = legal.first; i <= legal.last; ++i) {
+    if (states_[i].hash == (states_[i].timed ? look.timed : look.plain)) return true;
+  }
+  return false;
+}
+
+std::string Run::script_before(size_t k) const {
+  std::string out;
+  for (const Step& step : script_) {
+    if (step.begun < k) out += to_string(step.op) + "; ";
+  }
+  return out;
+}
+
+Ino Run::inodes_end_before(size_t k) const {
+  Ino end = 0;
+  for (const Step& step : script_) {
+    if (step.ended <= k) end = step.inodes_end;
+  }
+  return end;
+}
+
+}  // namespace cairn::crash

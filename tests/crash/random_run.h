@@ -1,0 +1,39 @@
+// Long runs that a seed makes up, for the test and the soak.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "crash/crash_checker.h"
+#include "crash/crash_run.h"
+
+namespace cairn::crash {
+
+// Runs on stores of every kind: both modes; chunks in the log, and as extents; with and without compression; short scripts
+// of which every crash is tried, and long ones with merges and compactions of which some are.
+class RandomRuns {
+ public:
+  // One seed is one script, one order of background work, and one choice of crashes. Errors say how to repeat it.
+  Result<Counts> run(uint64_t seed);
+  // What the store did, over all runs: a test that never compacts proves nothing about compaction.
+  [[nodiscard]] uint64_t merges() const { return merges_; }
+  [[nodiscard]] uint64_t compactions() const { return compactions_; }
+  [[nodiscard]] uint64_t seals() const { return seals_; }
+
+ private:
+  static constexpr size_t kSettings = 5;
+
+  Result<Base*> base_of(size_t setting);
+  void note(const StoreStats& stats);
+
+  std::array<std::optional<Base>, kSettings> bases_;
+  uint64_t merges_ = 0;
+  uint64_t compactions_ = 0;
+  uint64_t seals_ = 0;
+};
+
+void add(Counts& sum, const Counts& more);
+std::string to_string(const Counts& counts);
+
+}  // namespace cairn::crash
