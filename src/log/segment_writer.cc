@@ -14,6 +14,8 @@
 namespace cairn::log {
 namespace {
 
+constexpr size_t kFillPiece = 1 << 20;  // bytes
+
 struct AlignedBuffer {
   explicit AlignedBuffer(size_t size) : data(static_cast<char*>(std::aligned_alloc(io::kBlockSize, size))) {
     CHECK(data != nullptr);
@@ -37,13 +39,13 @@ Result<void> fill_prepared(io::File& file, const format::SegmentHeader& header) 
 
 }  // namespace
 
-Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format::SegmentHeader& header, bool direct) {
+Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format::SegmentHeader& header) {
   PreparedFile out;
   out.id = header.id;
   out.salt = header.salt;
   out.name = format::segment_file_name(header.id);
   const auto new_name = format::new_segment_file_name(header.id);
-  auto file = segments.open(new_name, {io::OpenMode::kCreate, direct});
+  auto file = segments.open(new_name, {io::OpenMode::kCreate, /*direct=*/true});
   if (!file) return fail(io::own_file_error(std::move(file).error()));
   out.file = std::move(*file);
   format::SegmentHeader prepared = header;
@@ -54,7 +56,7 @@ Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format:
   if (filled) filled = segments.rename(new_name, out.name);
   if (filled) filled = segments.sync();
   if (filled) {
-    file = segments.open(out.name, {io::OpenMode::kReadWrite, direct});
+    file = segments.open(out.name, {io::OpenMode::kReadWrite, /*direct=*/true});
     if (!file) filled = fail(std::move(file).error());
   }
   if (filled) {
@@ -68,6 +70,19 @@ Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format:
       filled.error().message += "; and " + gone.error().message;
   }
   return fail(io::own_file_error(std::move(filled).error()));
+}
+
+Result<void> fill_with_zeros(PreparedFile& prepared, uint64_t segment_size) {
+  AlignedBuffer zeros(kFillPiece);
+  std::memset(zeros.data, 0, kFillPiece);
+  for (uint64_t at = format::kSegmentHeaderSize; at < segment_size;) {
+    const uint64_t length = std::min<uint64_t>(kFillPiece, segment_size - at);
+    TRY(prepared.file->pwrite(at, {zeros.data, length}));
+    at += length;
+  }
+  TRY(prepared.file->sync());
+  prepared.filled = true;
+  return {};
 }
 
 SegmentWriter::SegmentWriter(PreparedFile prepared, std::shared_ptr<Slab> slab, const format::SegmentHeader& header)

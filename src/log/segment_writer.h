@@ -20,11 +20,19 @@ struct PreparedFile {
   uint64_t salt = 0;
   std::string name;
   std::unique_ptr<io::File> file;
+  bool filled = false;  // its blocks have been written, not only allocated
 };
 
-// Makes one. After an error nothing is left behind, as far as the disk allows.
-// `direct`: the segment will be written with direct I/O. `header` gives id, salt and superblock.
-Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format::SegmentHeader& header, bool direct);
+// Makes one. After an error nothing is left behind, as far as the disk allows. `header` gives id, salt and superblock.
+//
+// Segments are written with direct I/O: each byte is written once, out of the slab, and whole blocks. A sync then finds
+// nothing to write back, and the page cache keeps no second copy (measured: 150 against 180 us for a synced append of 8 KiB).
+Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format::SegmentHeader& header);
+
+// Writes zeros over everything behind the header, durably, so that a sync does not have to turn allocated blocks into
+// written ones (62 to 100 us, then). Costs a segment's worth of writing: worth it where many small commits follow.
+// After an error the file is not to be used.
+Result<void> fill_with_zeros(PreparedFile& prepared, uint64_t segment_size);
 
 // Where the newest mark of the log is; the next mark and the next segment name it.
 struct MarkPlace {

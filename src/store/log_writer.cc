@@ -16,7 +16,10 @@ namespace {
 
 constexpr uint64_t kWriteBehindBytes = 4ull
                                        << 20;  // unwritten bytes of the open segment before they are written behind
-constexpr size_t kMaxSealing = 2;              // segments waiting for their seal before writers wait
+// Commits in a segment from which on the next one is filled with zeros ahead: at least so many, and one for so many bytes.
+constexpr uint64_t kManyCommits = 4;
+constexpr uint64_t kBytesPerCommit = 128ull << 10;
+constexpr size_t kMaxSealing = 2;  // segments waiting for their seal before writers wait
 constexpr size_t kIdleSlabs = 1;
 constexpr uint64_t kReserveSegments = 4;  // kept back for erases, maps and compaction
 
@@ -246,6 +249,7 @@ void LogWriter::place_mark() {
   last_mark_ = active_->writer.place_mark(range, last_mark_, reserved_number());
   active_->last_seq = range.last;
   mark_repeated_ = range.empty();
+  ++active_->commits;
   commit_first_ = next_seq_;
   ++commits_;
 }
@@ -337,13 +341,48 @@ void LogWriter::prepare_job() {
   header.superblock = config_.superblock;
   Result<log::PreparedFile> file = fail(ErrorCode::kNoSpace, "the store's limit leaves no room for another segment");
   if (!config_.has_room || config_.has_room(config_.superblock.segment_size))
-    file = log::prepare_segment_file(*config_.files->directory, header, !durable_mode_);
+    file = log::prepare_segment_file(*config_.files->directory, header);
   MutexLock lock(mu_);
   preparing_ = false;
   if (file) {
     prepared_ = std::move(*file);
   } else {
     prepare_error_ = file.error();
+  }
+  changed_.notify_all();
+}
+
+// When the open segment sees many small commits, so will the next one, and it pays to have its blocks written ahead.
+void LogWriter::maybe_fill_prepared() {
+  const uint64_t many = std::max(kManyCommits, config_.superblock.segment_size / kBytesPerCommit);
+  if (active_->commits < many || !prepared_ || prepared_->filled || preparing_ || stopping_ || failure_) return;
+  preparing_ = true;
+  submit(&LogWriter::fill_job);
+}
+
+void LogWriter::fill_job() {
+  MutexLock lock(mu_);
+  if (!prepared_) {  // a roll was faster
+    preparing_ = false;
+    request_prepared();
+    return;
+  }
+  log::PreparedFile file = std::move(*prepared_);
+  prepared_.reset();
+  lock.unlock();
+  auto filled = log::fill_with_zeros(file, config_.superblock.segment_size);
+  if (!filled) {
+    config_.logger->warn("segment_not_filled file={} reason=\"{}\"", file.name, filled.error().message);
+    // A file that failed once is not used. What stays behind if this fails too, recovery removes.
+    if (auto gone = config_.files->directory->unlink(file.name); !gone)
+      config_.logger->warn("prepared_file_left_behind file={} reason=\"{}\"", file.name, gone.error().message);
+  }
+  lock.lock();
+  preparing_ = false;
+  if (filled) {
+    prepared_ = std::move(file);
+  } else {
+    request_prepared();
   }
   changed_.notify_all();
 }

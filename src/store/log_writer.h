@@ -103,6 +103,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     uint64_t footer_cost = 0;   // bytes the footer may take, at most, so far
     SeqNo last_seq;             // of the newest commit
     uint64_t written_hint = 0;  // bytes: how far the file was written when somebody last looked
+    uint64_t commits = 0;       // marks in it
   };
   using SegmentPtr = std::shared_ptr<OpenSegment>;
   // A write between reservation and publication.
@@ -125,6 +126,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   Result<void> switch_segment() REQUIRES(mu_);
   void request_prepared() REQUIRES(mu_);
   void prepare_job() EXCLUDES(mu_);
+  void maybe_fill_prepared() REQUIRES(mu_);
+  void fill_job() EXCLUDES(mu_);
   format::SegmentHeader next_header(SegmentId id, uint64_t salt) const REQUIRES(mu_);
   // I/O, with the token
   void take_token() REQUIRES(mu_);
