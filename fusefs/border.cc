@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include <pthread.h>
+
 namespace cairn::fusefs {
 
 namespace {
@@ -57,6 +59,13 @@ int errno_of_exception() noexcept {
   } catch (...) {
     return EIO;
   }
+}
+
+void refuse_cancellation(fuse_req_t req) noexcept {
+  thread_local bool refused = false;
+  if (refused || !over_io_uring(req)) return;
+  int before = 0;
+  refused = pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before) == 0;
 }
 
 }  // namespace cairn::fusefs

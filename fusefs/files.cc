@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <optional>
 #include <vector>
 
 #include <fcntl.h>
@@ -138,38 +139,51 @@ void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_fil
 Result<uint64_t> write(fuse_req_t req, fuse_ino_t ino, ByteView data, uint64_t offset, const fuse_file_info& fi) {
   Frontend& frontend = frontend_of(req);
   const bool kill = asks_to_kill(frontend, fi);
-  auto written =
-      change_killing(frontend, ino, kill, [&] { return frontend.fs.write(ino, offset, data, /*append=*/false, kill); });
-  if (!written) return written;
-  // O_SYNC is O_DSYNC and more. Flags set later by fcntl come with each write, too.
-  if ((fi.flags & (O_SYNC | O_DSYNC)) != 0) {
-    if (auto synced = frontend.fs.fsync(ino); !synced) return fail(std::move(synced).error());
+  return change_killing(frontend, ino, kill,
+                        [&] { return frontend.fs.write(ino, offset, data, /*append=*/false, kill); });
+}
+
+// Leaves the request to be answered when everything done so far is durable.
+void answer_when_durable(fuse_req_t req, std::optional<uint64_t> written) noexcept {
+  Frontend& frontend = frontend_of(req);
+  int err = EIO;
+  try {
+    frontend.syncs.add({.req = req, .written = written, .over_io_uring = over_io_uring(req)});
+    return;
+  } catch (...) {
+    err = errno_of_exception();
   }
-  return written;
+  fuse_reply_err(req, err);
 }
 
 void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t offset, fuse_file_info* fi) {
-  PageWrites& page_writes = frontend_of(req).page_writes;
+  Frontend& frontend = frontend_of(req);
+  PageWrites& page_writes = frontend.page_writes;
+  // O_SYNC is O_DSYNC and more. Flags set later by fcntl come with each write, too.
+  const bool durable = frontend.mode == Mode::kCas && (fi->flags & (O_SYNC | O_DSYNC)) != 0;
   const uint64_t from_page = fi->writepage != 0 ? 1 : 0;
   page_writes.started += from_page;
   answer(
       req, [&] { return write(req, ino, ByteView(data, size), static_cast<uint64_t>(offset), *fi); },
-      [req](uint64_t written) noexcept { fuse_reply_write(req, written); });
+      [req, durable](uint64_t written) noexcept {
+        if (durable) return answer_when_durable(req, written);
+        fuse_reply_write(req, written);
+      });
   page_writes.finished += from_page;
 }
 
 // In cache mode nothing waits for the disk; ENOSYS tells the kernel not to ask again, and callers see success. In cas mode
 // the kernel must never get ENOSYS here: it would report success for ever.
-void sync_all_before(fuse_req_t req, fuse_ino_t ino) {
+void sync_all_before(fuse_req_t req) {
   if (frontend_of(req).mode == Mode::kCache) {
     fuse_reply_err(req, ENOSYS);
     return;
   }
-  answer(req, [&] { return frontend_of(req).fs.fsync(ino); });
+  answer_when_durable(req, std::nullopt);
 }
 
-void on_fsync(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info*) { sync_all_before(req, ino); }
-void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info*) { sync_all_before(req, ino); }
+void on_fsync(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) { sync_all_before(req); }
+void on_fsyncdir(fuse_req_t req, fuse_ino_t, int, fuse_file_info*) { sync_all_before(req); }
 
 void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, fuse_file_info*) {
   answer(req, [&]() -> Result<void> {
@@ -194,6 +208,19 @@ void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_fil
 }
 
 }  // namespace
+
+void answer_synced(Frontend& frontend, const SyncRequest& request, const Result<void>& result) noexcept {
+  // With the session the library lets go of the rings, and of the requests in them. The kernel has given up on them.
+  if (request.over_io_uring && fuse_session_exited(frontend.session) != 0) return;
+  if (!result) {
+    contain(frontend, [&] { frontend.errors.note(result.error()); });
+    fuse_reply_err(request.req, to_errno(result.error()));
+  } else if (request.written) {
+    fuse_reply_write(request.req, *request.written);
+  } else {
+    fuse_reply_err(request.req, 0);
+  }
+}
 
 void add_file_operations(fuse_lowlevel_ops& ops) {
   ops.open = on_open;

@@ -3,6 +3,7 @@
 #include "fusefs/frontend.h"
 
 #include <cstdint>
+#include <utility>
 
 namespace cairn::fusefs {
 namespace {
@@ -73,6 +74,15 @@ void on_init(void* userdata, fuse_conn_info* conn) {
 }
 
 }  // namespace
+
+Frontend::Frontend(FileSystem& file_system, Mode store_mode, std::shared_ptr<spdlog::logger> logger)
+    : fs(file_system),
+      mode(store_mode),
+      errors(std::move(logger)),
+      // One log holds everything, so one sync serves all requests.
+      syncs([this] { return fs.sync(); },
+            [this](const SyncRequest& request, const Result<void>& result) { answer_synced(*this, request, result); }) {
+}
 
 fuse_lowlevel_ops operations() {
   fuse_lowlevel_ops ops = {};

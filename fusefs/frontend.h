@@ -10,6 +10,7 @@
 #include "cairn/filesystem.h"
 #include "cairn/options.h"
 #include "fusefs/error_log.h"
+#include "fusefs/sync_queue.h"
 
 namespace cairn::fusefs {
 
@@ -25,8 +26,7 @@ struct PageWrites {
 // kernel agreed to in INIT is all that is remembered. Threads: any number of handlers at once; the fields below change only
 // in INIT, before any other request. No lock is held while a reply is sent.
 struct Frontend {
-  Frontend(FileSystem& file_system, Mode store_mode, std::shared_ptr<spdlog::logger> logger)
-      : fs(file_system), mode(store_mode), errors(std::move(logger)) {}
+  Frontend(FileSystem& file_system, Mode store_mode, std::shared_ptr<spdlog::logger> logger);
 
   FileSystem& fs;
   const Mode mode;
@@ -35,12 +35,16 @@ struct Frontend {
   bool kill_suidgid = false;        // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
   fuse_session* session = nullptr;  // set before the first request
   PageWrites page_writes;
+  SyncQueue syncs;  // cas: requests that wait for the disk
 };
 
 inline Frontend& frontend_of(fuse_req_t req) { return *static_cast<Frontend*>(fuse_req_userdata(req)); }
 
 // The handlers for fuse_session_new(), whose user data must be a Frontend that outlives the session.
 fuse_lowlevel_ops operations();
+
+// Answers a request of which the sync has come to `result`.
+void answer_synced(Frontend& frontend, const SyncRequest& request, const Result<void>& result) noexcept;
 
 // Each file of handlers adds its own.
 void add_name_operations(fuse_lowlevel_ops& ops);       // names.cc: lookup, create without open, link, rename, unlink

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <fstream>
 #include <functional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -21,7 +22,7 @@ constexpr uint64_t kMaxThreads = 64;
 constexpr std::string_view kValid =
     "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, relatime, noatime, "
     "commit_interval=MS, "
-    "cache_size=SIZE, max_threads=N";
+    "cache_size=SIZE, max_threads=N, io_uring=auto|on|off";
 
 struct Flag {
   std::string_view name;
@@ -66,6 +67,17 @@ Result<uint64_t> parse_number(std::string_view name, std::string_view text, uint
   return number;
 }
 
+Result<void> apply_io_uring(MountOptions* options, std::string_view value) {
+  constexpr std::array<std::pair<std::string_view, IoUring>, 3> kChoices = {
+      {{"auto", IoUring::kAuto}, {"on", IoUring::kOn}, {"off", IoUring::kOff}}};
+  for (const auto& [name, choice] : kChoices) {
+    if (value != name) continue;
+    options->io_uring = choice;
+    return {};
+  }
+  return fail(ErrorCode::kInvalid, fmt::format("option io_uring={}: must be auto, on or off", value));
+}
+
 Result<void> apply_valued(MountOptions* options, std::string_view name, std::string_view value) {
   if (name == "commit_interval") {
     auto ms = parse_number(name, value, 0, kMaxCommitIntervalMs);
@@ -88,6 +100,7 @@ Result<void> apply_valued(MountOptions* options, std::string_view name, std::str
     options->cache_bytes = *size;
     return {};
   }
+  if (name == "io_uring") return apply_io_uring(options, value);
   return fail(ErrorCode::kInvalid, fmt::format("unknown option '{}'; valid are {}", name, kValid));
 }
 
@@ -138,6 +151,41 @@ std::vector<std::string> libfuse_arguments(const MountOptions& options, const st
   if (!options.exec) list += ",noexec";
   if (!options.relatime) list += ",noatime";
   return {"cairnfs", "-o", list};
+}
+
+namespace {
+
+constexpr const char* kEnableUring = "/sys/module/fuse/parameters/enable_uring";
+
+}  // namespace
+
+std::optional<std::string> read_enable_uring() {
+  std::ifstream file(kEnableUring);
+  std::string text;
+  if (!std::getline(file, text)) return std::nullopt;
+  return text;
+}
+
+bool library_has_io_uring() { return CAIRNFS_IO_URING != 0; }
+
+Result<Transport> choose_transport(const MountOptions& options, const std::optional<std::string>& enable_uring,
+                                   bool library_can) {
+  Transport transport;
+  if (options.io_uring == IoUring::kOff) return transport;
+  const bool enabled = enable_uring && (enable_uring->starts_with('Y') || enable_uring->starts_with('1'));
+  transport.io_uring = library_can && enabled;
+  const bool only_switched_off = library_can && enable_uring && !enabled;
+  if (only_switched_off) {
+    transport.hint = fmt::format(
+        "FUSE over io_uring, which is about twice as fast, is switched off in this kernel; as root: echo Y >{}",
+        kEnableUring);
+  }
+  if (options.io_uring == IoUring::kAuto || transport.io_uring) return transport;
+  if (only_switched_off) return fail(ErrorCode::kUnsupported, "option io_uring=on: " + transport.hint);
+  return fail(ErrorCode::kUnsupported,
+              library_can ? "option io_uring=on: this kernel has no FUSE over io_uring (Linux 6.14 and newer have)"
+                          : "option io_uring=on: this cairnfs was built with a libfuse without io_uring; build it with "
+                            "-Dlibfuse=wrap, liburing and libnuma");
 }
 
 Result<void> check_allow_other(const MountOptions& options, bool is_root, const std::string& fuse_conf) {

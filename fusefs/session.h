@@ -16,6 +16,7 @@ struct ServeOptions {
   std::string store;        // canonical path; shown by mount and df
   std::string mount_point;  // canonical path
   MountOptions mount;
+  bool io_uring = false;  // ask for it (choose_transport)
   std::shared_ptr<spdlog::logger> logger;
   std::function<void()> on_ready;  // called once, from another thread, when the mount answers
 };

@@ -35,6 +35,7 @@ constexpr std::chrono::seconds kWaitForEarlierMount{20};
 struct Request {
   fs::path store, mount_point;  // canonical
   fusefs::MountOptions options;
+  fusefs::Transport transport;
   bool foreground = false;
 };
 
@@ -103,6 +104,10 @@ Result<Request> check(const std::string& store, const std::string& mount_point, 
   if (auto allowed = fusefs::check_allow_other(request.options, is_root, "/etc/fuse.conf"); !allowed) {
     return fail(std::move(allowed).error());
   }
+  auto transport =
+      fusefs::choose_transport(request.options, fusefs::read_enable_uring(), fusefs::library_has_io_uring());
+  if (!transport) return fail(std::move(transport).error());
+  request.transport = std::move(*transport);
   return request;
 }
 
@@ -149,6 +154,7 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
   options.store = request.store.string();
   options.mount_point = request.mount_point.string();
   options.mount = request.options;
+  options.io_uring = request.transport.io_uring;
   options.logger = logger;
   options.on_ready = [&] {
     logger->info("mounted store=\"{}\" mount_point=\"{}\"", options.store, options.mount_point);
@@ -164,8 +170,14 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
 
 int mount_store(const Request& request) {
   Background background;
-  if (!request.foreground) {
-    if (auto done = background.detach()) return *done;
+  const std::string& hint = request.transport.hint;
+  if (request.foreground) {
+    if (!hint.empty()) complain("hint: " + hint);
+  } else {
+    if (auto done = background.detach()) {
+      if (*done == kOk && !hint.empty()) complain("hint: " + hint);
+      return *done;
+    }
   }
   fusefs::block_stop_signals();
   const auto logger = make_logger(request.foreground);
@@ -186,7 +198,7 @@ void describe(CLI::App& app, Arguments* arguments) {
   app.add_option("MOUNTPOINT", arguments->mount_point, "an existing directory")->required();
   app.add_option("-o", arguments->options,
                  "comma-separated: ro, [no]allow_other, [no]suid, [no]dev, [no]exec, relatime, noatime, "
-                 "commit_interval=MS, cache_size=SIZE, max_threads=N")
+                 "commit_interval=MS, cache_size=SIZE, max_threads=N, io_uring=auto|on|off")
       ->allow_extra_args(false);
 }
 

@@ -38,6 +38,38 @@ TEST(MountOptions, ValuesAreParsed) {
   EXPECT_EQ(options->max_threads, 3u);
 }
 
+TEST(MountOptions, IoUringIsUsedWhereLibraryAndKernelCanUnlessItIsSwitchedOff) {
+  const MountOptions automatic;
+  EXPECT_TRUE(choose_transport(automatic, "Y", true)->io_uring);
+  EXPECT_TRUE(choose_transport(automatic, "Y", true)->hint.empty());
+  EXPECT_FALSE(choose_transport(automatic, "Y", false)->io_uring);
+  EXPECT_FALSE(choose_transport(automatic, std::nullopt, true)->io_uring);
+  EXPECT_FALSE(choose_transport(*parse_mount_options("io_uring=off", kUser), "Y", true)->io_uring);
+}
+
+TEST(MountOptions, OnlyAKernelThatCouldGetsTheHintToSwitchIoUringOn) {
+  const auto transport = choose_transport(MountOptions(), "N", true);
+  EXPECT_FALSE(transport->io_uring);
+  EXPECT_NE(transport->hint.find("echo Y >/sys/module/fuse/parameters/enable_uring"), std::string::npos);
+  EXPECT_TRUE(choose_transport(MountOptions(), "N", false)->hint.empty()) << "the library cannot";
+  EXPECT_TRUE(choose_transport(MountOptions(), std::nullopt, true)->hint.empty()) << "the kernel cannot";
+  EXPECT_TRUE(choose_transport(*parse_mount_options("io_uring=off", kUser), "N", true)->hint.empty());
+}
+
+TEST(MountOptions, IoUringThatWasAskedForAndCannotBeHadIsAnErrorWithTheRemedy) {
+  const MountOptions on = *parse_mount_options("io_uring=on", kUser);
+  EXPECT_TRUE(choose_transport(on, "Y", true)->io_uring);
+  const auto switched_off = choose_transport(on, "N", true);
+  ASSERT_FALSE(switched_off);
+  EXPECT_NE(switched_off.error().message.find("echo Y >"), std::string::npos);
+  const auto old_kernel = choose_transport(on, std::nullopt, true);
+  ASSERT_FALSE(old_kernel);
+  EXPECT_NE(old_kernel.error().message.find("Linux 6.14"), std::string::npos);
+  const auto old_library = choose_transport(on, "Y", false);
+  ASSERT_FALSE(old_library);
+  EXPECT_NE(old_library.error().message.find("-Dlibfuse=wrap"), std::string::npos);
+}
+
 TEST(MountOptions, WhatMountAndFstabSayToOthersIsSkipped) {
   const auto options =
       parse_mount_options("rw,defaults,noauto,user,_netdev,nofail,x-systemd.automount,comment=mine,,async", kUser);
@@ -56,7 +88,7 @@ TEST(MountOptions, AnUnknownOptionIsRefusedWithTheValidOnes) {
 TEST(MountOptions, BadValuesAreRefused) {
   for (const char* text :
        {"commit_interval=", "commit_interval", "commit_interval=-1", "commit_interval=1s", "commit_interval=3600001",
-        "max_threads=0", "max_threads=65", "cache_size=x", "cache_size=1K", "ro=1"}) {
+        "io_uring", "io_uring=yes", "max_threads=0", "max_threads=65", "cache_size=x", "cache_size=1K", "ro=1"}) {
     EXPECT_FALSE(parse_mount_options(text, kUser)) << text;
   }
 }

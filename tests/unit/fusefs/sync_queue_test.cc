@@ -1,0 +1,119 @@
+#include "fusefs/sync_queue.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <future>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace cairn::fusefs {
+namespace {
+
+// A queue over a disk that can be held up, and what it answered.
+class SyncQueueTest : public testing::Test {
+ protected:
+  // Requests are told apart by their `written`.
+  static SyncRequest request(uint64_t id) { return {.req = nullptr, .written = id, .over_io_uring = false}; }
+  static SyncRequest ring_request(uint64_t id) { return {.req = nullptr, .written = id, .over_io_uring = true}; }
+
+  Result<void> sync() {
+    ++syncs_;
+    if (hold_) {
+      started_.set_value();
+      go_on_.get_future().wait();
+    }
+    if (failing_) return fail(ErrorCode::kIo, "no disk");
+    return {};
+  }
+  void answer(const SyncRequest& request, const Result<void>& result) {
+    const std::lock_guard lock(mutex_);
+    answers_[*request.written].push_back(result.has_value());
+    by_[*request.written] = std::this_thread::get_id();
+    answered_.notify_all();
+  }
+  void wait_for_answers(size_t count) {
+    std::unique_lock lock(mutex_);
+    answered_.wait(lock, [&] { return answers_.size() == count; });
+  }
+
+  std::atomic<int> syncs_ = 0;
+  std::atomic<bool> hold_ = false, failing_ = false;
+  std::promise<void> started_, go_on_;
+  std::mutex mutex_;
+  std::condition_variable answered_;
+  std::map<uint64_t, std::vector<bool>> answers_;
+  std::map<uint64_t, std::thread::id> by_;
+  SyncQueue queue_{[this] { return sync(); }, [this](const SyncRequest& r, const Result<void>& s) { answer(r, s); }};
+};
+
+TEST_F(SyncQueueTest, ALoneCallerSyncsAndIsAnsweredBeforeItReturns) {
+  queue_.add(request(1));
+  EXPECT_EQ(answers_[1], std::vector{true});
+  EXPECT_EQ(by_[1], std::this_thread::get_id());
+  EXPECT_EQ(syncs_, 1);
+}
+
+TEST_F(SyncQueueTest, WhoComesDuringASyncReturnsAtOnceAndSharesTheNextOne) {
+  hold_ = true;
+  std::thread leader([&] { queue_.add(request(1)); });
+  started_.get_future().wait();
+  hold_ = false;  // for the second sync
+  for (uint64_t id = 2; id <= 9; ++id) queue_.add(request(id));
+  {
+    const std::lock_guard lock(mutex_);
+    EXPECT_TRUE(answers_.empty()) << "a sync that began before a request does not cover it";
+  }
+  go_on_.set_value();
+  leader.join();
+  EXPECT_EQ(syncs_, 2);
+  for (uint64_t id = 1; id <= 9; ++id) EXPECT_EQ(answers_[id], std::vector{true}) << id;
+}
+
+TEST_F(SyncQueueTest, WhoMayNotLeadIsAnsweredByAnotherThread) {
+  hold_ = true;
+  queue_.add(ring_request(1));
+  started_.get_future().wait();
+  hold_ = false;
+  queue_.add(request(2));  // may lead, but somebody does
+  go_on_.set_value();
+  wait_for_answers(2);
+  EXPECT_NE(by_[1], std::this_thread::get_id());
+  EXPECT_NE(by_[2], std::this_thread::get_id());
+}
+
+TEST_F(SyncQueueTest, AFailedSyncIsToldToAllWhoWaitForIt) {
+  failing_ = true;
+  hold_ = true;
+  std::thread leader([&] { queue_.add(request(1)); });
+  started_.get_future().wait();
+  hold_ = false;
+  queue_.add(request(2));
+  queue_.add(ring_request(3));
+  go_on_.set_value();
+  leader.join();
+  for (uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(answers_[id], std::vector{false}) << id;
+}
+
+TEST_F(SyncQueueTest, EveryRequestOfManyThreadsIsAnsweredOnce) {
+  constexpr uint64_t kThreads = 8, kEach = 500;
+  {
+    std::vector<std::thread> threads;
+    for (uint64_t t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        for (uint64_t i = 0; i < kEach; ++i)
+          queue_.add(t % 2 == 0 ? request(t * kEach + i) : ring_request(t * kEach + i));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  wait_for_answers(kThreads * kEach);  // the queue's own thread may still be at it
+  for (const auto& [id, answers] : answers_) EXPECT_EQ(answers.size(), 1u) << id;
+  EXPECT_LE(syncs_, static_cast<int>(kThreads * kEach));
+}
+
+}  // namespace
+}  // namespace cairn::fusefs
