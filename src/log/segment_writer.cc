@@ -37,6 +37,17 @@ Result<void> fill_prepared(io::File& file, const format::SegmentHeader& header) 
   return file.sync();
 }
 
+Result<void> write_zeros(io::File& file, uint64_t begin, uint64_t end) {
+  AlignedBuffer zeros(std::min<uint64_t>(kFillPiece, end - begin));
+  std::memset(zeros.data, 0, std::min<uint64_t>(kFillPiece, end - begin));
+  for (uint64_t at = begin; at < end;) {
+    const uint64_t length = std::min<uint64_t>(kFillPiece, end - at);
+    TRY(file.pwrite(at, {zeros.data, length}));
+    at += length;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format::SegmentHeader& header) {
@@ -73,13 +84,7 @@ Result<PreparedFile> prepare_segment_file(io::Directory& segments, const format:
 }
 
 Result<void> fill_with_zeros(PreparedFile& prepared, uint64_t segment_size) {
-  AlignedBuffer zeros(kFillPiece);
-  std::memset(zeros.data, 0, kFillPiece);
-  for (uint64_t at = format::kSegmentHeaderSize; at < segment_size;) {
-    const uint64_t length = std::min<uint64_t>(kFillPiece, segment_size - at);
-    TRY(prepared.file->pwrite(at, {zeros.data, length}));
-    at += length;
-  }
+  TRY(write_zeros(*prepared.file, format::kSegmentHeaderSize, segment_size));
   TRY(prepared.file->sync());
   prepared.filled = true;
   return {};
@@ -133,6 +138,11 @@ MarkPlace SegmentWriter::place_mark(SeqRange range, const MarkPlace& previous, u
   end_ = commit_start_ = aligned;
   last_mark_ = placed;
   return placed;
+}
+
+Result<void> SegmentWriter::fill(uint64_t offset, uint64_t length) {
+  CHECK(offset % format::kCommitAlignment == 0 && offset >= written_ && length > 0);
+  return write_zeros(*prepared_.file, offset, offset + length);
 }
 
 Result<void> SegmentWriter::write_until(uint64_t end) {

@@ -67,6 +67,11 @@ class SegmentWriter {
   static constexpr uint64_t kMarkRoom = format::kMarkRecordSize + format::kCommitAlignment;  // bytes, at most
 
   // --- With the I/O token ---
+  // As fill_with_zeros(), for `length` bytes from `offset` (multiples of 4096, nothing of the image written there yet).
+  // Durable with the next sync.
+  Result<void> fill(uint64_t offset, uint64_t length);
+  [[nodiscard]] bool filled() const { return prepared_.filled; }
+  void set_filled() { prepared_.filled = true; }
   // Writes the image up to `end` (multiple of 4096) that is not yet written. Does not sync.
   Result<void> write_until(uint64_t end);
   // write_until + fdatasync; everything below is durable.

@@ -84,7 +84,7 @@ Result<void> LogWriter::commit() {
       return result;
     }
     target->written_hint = std::max(target->written_hint, end);
-    maybe_fill_prepared();
+    maybe_fill();
   }
   durable_seq_.store(std::max(durable_seq_.load(), last.value));
   synced_requests_ = std::max(synced_requests_, covers);

@@ -19,7 +19,8 @@ constexpr uint64_t kWriteBehindBytes = 4ull
 // Commits in a segment from which on the next one is filled with zeros ahead: at least so many, and one for so many bytes.
 constexpr uint64_t kManyCommits = 4;
 constexpr uint64_t kBytesPerCommit = 128ull << 10;
-constexpr size_t kMaxSealing = 2;  // segments waiting for their seal before writers wait
+constexpr uint64_t kFillPiece = 256ull << 10;  // bytes of the open segment between two commits
+constexpr size_t kMaxSealing = 2;              // segments waiting for their seal before writers wait
 constexpr size_t kIdleSlabs = 1;
 constexpr uint64_t kReserveSegments = 4;  // kept back for erases, maps and compaction
 
@@ -352,15 +353,50 @@ void LogWriter::prepare_job() {
   changed_.notify_all();
 }
 
-// When the open segment sees many small commits, so will the next one, and it pays to have its blocks written ahead.
-void LogWriter::maybe_fill_prepared() {
+// When the open segment sees many small commits it will see more, and so will the next one: then it pays to have their blocks
+// written ahead.
+void LogWriter::maybe_fill() {
   const uint64_t many = std::max(kManyCommits, config_.superblock.segment_size / kBytesPerCommit);
-  if (active_->commits < many || !prepared_ || prepared_->filled || preparing_ || stopping_ || failure_) return;
-  preparing_ = true;
-  submit(&LogWriter::fill_job);
+  if (active_->commits < many || stopping_ || failure_) return;
+  if (!active_->writer.filled() && !filling_open_) {
+    filling_open_ = true;
+    submit(&LogWriter::fill_open_job);
+  }
+  if (prepared_ && !prepared_->filled && !preparing_) {
+    preparing_ = true;
+    submit(&LogWriter::fill_prepared_job);
+  }
 }
 
-void LogWriter::fill_job() {
+// Ahead of what is written, in pieces between the commits: whoever waits for one goes first.
+void LogWriter::fill_open_job() {
+  MutexLock lock(mu_);
+  const SegmentPtr segment = active_;
+  const auto ended = [&] {
+    mu_.assert_held();
+    return segment != active_ || stopping_ || failure_;
+  };
+  for (uint64_t at = 0; at < config_.superblock.segment_size;) {
+    wait([&] {
+      mu_.assert_held();
+      return (!io_busy_ && synced_requests_ >= sync_requests_) || ended();
+    });
+    if (ended()) break;
+    io_busy_ = true;
+    at = std::max(at, segment->writer.written());
+    const uint64_t length = std::min(kFillPiece, config_.superblock.segment_size - at);
+    mu_.unlock();
+    auto filled = length > 0 ? segment->writer.fill(at, length) : Result<void>();
+    mu_.lock();
+    if (!filled) fail_store(filled.error());
+    drop_token();
+    at += length;
+  }
+  if (!ended()) segment->writer.set_filled();
+  filling_open_ = false;
+}
+
+void LogWriter::fill_prepared_job() {
   MutexLock lock(mu_);
   if (!prepared_) {  // a roll was faster
     preparing_ = false;

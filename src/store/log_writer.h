@@ -126,8 +126,9 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   Result<void> switch_segment() REQUIRES(mu_);
   void request_prepared() REQUIRES(mu_);
   void prepare_job() EXCLUDES(mu_);
-  void maybe_fill_prepared() REQUIRES(mu_);
-  void fill_job() EXCLUDES(mu_);
+  void maybe_fill() REQUIRES(mu_);
+  void fill_prepared_job() EXCLUDES(mu_);
+  void fill_open_job() EXCLUDES(mu_);
   format::SegmentHeader next_header(SegmentId id, uint64_t salt) const REQUIRES(mu_);
   // I/O, with the token
   void take_token() REQUIRES(mu_);
@@ -172,6 +173,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   bool gate_shut_ GUARDED_BY(mu_) = false;
   bool io_busy_ GUARDED_BY(mu_) = false;
   bool write_behind_queued_ GUARDED_BY(mu_) = false;
+  bool filling_open_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
   uint64_t sync_requests_ GUARDED_BY(mu_) = 0;
   uint64_t synced_requests_ GUARDED_BY(mu_) = 0;

@@ -1,6 +1,7 @@
 // Segments of which the blocks are written ahead, because many small commits are to come.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -47,8 +48,9 @@ class SegmentFill : public testing::Test {
       EXPECT_EQ(got->view(), fmt::format("value {}", i));
     }
   }
-  // The newest file of a segment: the one that waits for its use.
+  // The newest file of a segment: the one that waits for its use. The one before it is open.
   std::string newest() const { return env_->list("/store/segments").back(); }
+  std::string open_one() const { return env_->list("/store/segments").end()[-2]; }
   // Bytes behind the header that were written to `file`, before its last sync.
   uint64_t bytes_written_and_synced(const std::string& file) const {
     uint64_t written = 0, synced = 0;
@@ -70,6 +72,22 @@ TEST_F(SegmentFill, ManySmallCommitsHaveTheNextSegmentWrittenAhead) {
   for (int i = 0; i < kManyCommits; ++i) put(i, Durability::kSync);
   EXPECT_EQ(newest(), next);
   EXPECT_EQ(bytes_written_and_synced(next), kSegmentSize - format::kSegmentHeaderSize);
+}
+
+TEST_F(SegmentFill, TheSegmentThatSeesThemIsWrittenAheadToItsEndAndKeepsWhatItHolds) {
+  const std::string file = open_one();
+  for (int i = 0; i < kManyCommits; ++i) put(i, Durability::kSync);
+  ASSERT_EQ(open_one(), file);
+  uint64_t end = 0;
+  for (const io::Call& call : env_->mutations()) {
+    if (call.file == file && call.kind == io::CallKind::kWrite) end = std::max(end, call.offset + call.length);
+  }
+  EXPECT_EQ(end, kSegmentSize);
+  auto crashed = std::make_unique<io::SimEnv>(env_->crash({}));
+  store_.reset();
+  env_ = std::move(crashed);
+  open();
+  expect_values(kManyCommits);
 }
 
 TEST_F(SegmentFill, WithoutManyCommitsNothingIsWrittenTwice) {
