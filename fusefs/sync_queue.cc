@@ -13,15 +13,24 @@ SyncQueue::~SyncQueue() {
 
 void SyncQueue::add(const SyncRequest& request) {
   std::unique_lock lock(mutex_);
+  const bool leads = may_lead(request);
+  // Also for those who come while a caller over io_uring leads.
   if (request.over_io_uring && !thread_.joinable()) thread_ = std::thread([this] { run(); });
   waiting_.push_back(request);
   if (led_) return;
-  if (request.over_io_uring) {
+  if (leads) {
+    lead(lock, /*once=*/request.over_io_uring);
+  } else {
     lock.unlock();
     wake_.notify_one();
-  } else {
-    lead(lock);
   }
+}
+
+// With mutex_.
+bool SyncQueue::may_lead(const SyncRequest& request) {
+  in_a_row_ = request.caller == last_caller_ ? in_a_row_ + 1 : 1;
+  last_caller_ = request.caller;
+  return !request.over_io_uring || (request.caller != 0 && in_a_row_ > kAlone);
 }
 
 void SyncQueue::run() {
@@ -29,21 +38,22 @@ void SyncQueue::run() {
   for (;;) {
     wake_.wait(lock, [this] { return ending_ || (!waiting_.empty() && !led_); });
     if (waiting_.empty()) return;
-    lead(lock);
+    lead(lock, /*once=*/false);
   }
 }
 
-void SyncQueue::lead(std::unique_lock<std::mutex>& lock) noexcept {
+void SyncQueue::lead(std::unique_lock<std::mutex>& lock, bool once) noexcept {
   led_ = true;
-  while (!waiting_.empty()) {
+  do {
     batch_.swap(waiting_);
     lock.unlock();
     const Result<void> result = sync();
     for (const SyncRequest& request : batch_) answer_(request, result);
     batch_.clear();
     lock.lock();
-  }
+  } while (!waiting_.empty() && !once);
   led_ = false;
+  if (!waiting_.empty()) wake_.notify_one();
 }
 
 Result<void> SyncQueue::sync() noexcept {

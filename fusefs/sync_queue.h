@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <fuse_lowlevel.h>
+#include <sys/types.h>
 
 #include "cairn/result.h"
 
@@ -19,14 +20,16 @@ namespace cairn::fusefs {
 struct SyncRequest {
   fuse_req_t req = nullptr;
   std::optional<uint64_t> written;  // answers a write of so many bytes; none: an fsync
-  bool over_io_uring = false;       // whoever adds it must not wait
+  bool over_io_uring = false;       // whoever adds it must not wait, unless there is nobody else
+  pid_t caller = 0;                 // the thread that asks
 };
 
 // Syncs for many requests at once, so that no thread waits for the disk on behalf of each of them.
 //
 // Whoever finds nobody syncing leads: it syncs, answers everybody who had asked before that sync began, and goes on while
 // others have asked meanwhile. All others leave their request and go. Where the caller must not wait, because it is the only
-// thread that serves its CPU (io_uring), a thread of the queue leads instead; it is started when first needed.
+// thread that serves its CPU (io_uring), a thread of the queue leads instead; it is started when first needed. But a program
+// that is alone with its syncs, as those before came from it too, is spared the change of threads.
 //
 // Thread-safe. `sync` and `answer` are called without locks; `answer` must not throw. Nothing may be added any more when it
 // is destroyed, and everything that was added has then been answered.
@@ -44,8 +47,12 @@ class SyncQueue {
   void add(const SyncRequest& request);
 
  private:
+  static constexpr unsigned kAlone = 4;  // requests in a row
+
   void run();
-  void lead(std::unique_lock<std::mutex>& lock) noexcept;
+  bool may_lead(const SyncRequest& request);
+  // Until nobody waits; or `once`, and the queue's thread, which must be there, does the rest.
+  void lead(std::unique_lock<std::mutex>& lock, bool once) noexcept;
   Result<void> sync() noexcept;
 
   const Sync sync_;
@@ -56,7 +63,9 @@ class SyncQueue {
   std::vector<SyncRequest> batch_;  // the leader's
   bool led_ = false;                // somebody leads
   bool ending_ = false;
-  std::thread thread_;  // not started until somebody may not lead
+  pid_t last_caller_ = 0;
+  unsigned in_a_row_ = 0;  // requests of last_caller_ since the last of anybody else
+  std::thread thread_;     // not started until somebody may not lead
 };
 
 }  // namespace cairn::fusefs

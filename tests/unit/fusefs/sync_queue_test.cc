@@ -17,8 +17,12 @@ namespace {
 class SyncQueueTest : public testing::Test {
  protected:
   // Requests are told apart by their `written`.
-  static SyncRequest request(uint64_t id) { return {.req = nullptr, .written = id, .over_io_uring = false}; }
-  static SyncRequest ring_request(uint64_t id) { return {.req = nullptr, .written = id, .over_io_uring = true}; }
+  static SyncRequest request(uint64_t id) {
+    return {.req = nullptr, .written = id, .over_io_uring = false, .caller = 0};
+  }
+  static SyncRequest ring_request(uint64_t id) {
+    return {.req = nullptr, .written = id, .over_io_uring = true, .caller = 0};
+  }
 
   Result<void> sync() {
     ++syncs_;
@@ -78,11 +82,32 @@ TEST_F(SyncQueueTest, WhoMayNotLeadIsAnsweredByAnotherThread) {
   queue_.add(ring_request(1));
   started_.get_future().wait();
   hold_ = false;
-  queue_.add(request(2));  // may lead, but somebody does
+  queue_.add(request(2));  // could lead, but somebody does
   go_on_.set_value();
   wait_for_answers(2);
   EXPECT_NE(by_[1], std::this_thread::get_id());
   EXPECT_NE(by_[2], std::this_thread::get_id());
+}
+
+TEST_F(SyncQueueTest, AProgramThatIsAloneWithItsSyncsIsAnsweredByItsOwnThreadUntilAnotherComes) {
+  const auto from = [](uint64_t id, pid_t caller) {
+    SyncRequest request = ring_request(id);
+    request.caller = caller;
+    return request;
+  };
+  uint64_t id = 0;
+  while (id < 5) {
+    queue_.add(from(++id, 100));
+    wait_for_answers(id);
+  }
+  EXPECT_NE(by_[1], std::this_thread::get_id());
+  EXPECT_EQ(by_[5], std::this_thread::get_id());
+  queue_.add(from(++id, 200));
+  wait_for_answers(id);
+  EXPECT_NE(by_[6], std::this_thread::get_id());
+  queue_.add(from(++id, 100));
+  wait_for_answers(id);
+  EXPECT_NE(by_[7], std::this_thread::get_id());
 }
 
 TEST_F(SyncQueueTest, AFailedSyncIsToldToAllWhoWaitForIt) {
