@@ -9,7 +9,7 @@ die() { say "$*"; exit 1; }
 build_packages="g++ meson ninja-build pkg-config fuse3 libfuse3-dev libxxhash-dev liblz4-dev libzstd-dev libfmt-dev
   libspdlog-dev libcli11-dev nlohmann-json3-dev libexpected-dev"
 check_packages="libgtest-dev libgmock-dev ccache clang clang-format python3 python3-xxhash git rsync sqlite3 vim attr acl
-  make gcc util-linux procps"
+  make gcc util-linux procps liburing-dev libnuma-dev"
 
 # Prints those of the given packages that dpkg does not know as installed.
 missing_packages() {
