@@ -78,9 +78,12 @@ void on_statfs(fuse_req_t req, fuse_ino_t) {
       });
 }
 
-// Whether there can be an attribute of this name, as ext4 without ACLs has it. Accepting system.posix_acl_* without
-// enforcing it would be a lie about who may read a file.
-Result<void> check_xattr_name(std::string_view name) {
+bool is_acl(std::string_view name) { return name == "system.posix_acl_access" || name == "system.posix_acl_default"; }
+
+// Whether there can be an attribute of this name, as ext4 has it. Accepting system.posix_acl_* without enforcing it (-o acl)
+// would be a lie about who may read a file.
+Result<void> check_xattr_name(fuse_req_t req, std::string_view name) {
+  if (is_acl(name) && frontend_of(req).acl) return {};
   constexpr std::array<std::string_view, 3> kSpaces = {"user.", "trusted.", "security."};
   for (std::string_view space : kSpaces) {
     if (!name.starts_with(space)) continue;
@@ -93,7 +96,7 @@ Result<void> check_xattr_name(std::string_view name) {
 
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size, int flags) {
   answer(req, [&]() -> Result<void> {
-    if (auto named = check_xattr_name(name); !named) return named;
+    if (auto named = check_xattr_name(req, name); !named) return named;
     XattrMode mode = XattrMode::kAny;
     if ((flags & XATTR_CREATE) != 0) mode = XattrMode::kCreate;
     if ((flags & XATTR_REPLACE) != 0) mode = XattrMode::kReplace;
@@ -103,8 +106,11 @@ void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* v
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   answer(req, [&]() -> Result<void> {
-    if (auto named = check_xattr_name(name); !named) return named;
-    return frontend_of(req).fs.remove_xattr(ino, name);
+    if (auto named = check_xattr_name(req, name); !named) return named;
+    auto removed = frontend_of(req).fs.remove_xattr(ino, name);
+    // Taking away a list that is not there is no error with ext4.
+    if (!removed && removed.error().code == ErrorCode::kNoAttribute && is_acl(name)) return {};
+    return removed;
   });
 }
 
@@ -126,17 +132,20 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) 
   answer(
       req,
       [&]() -> Result<Bytes> {
-        if (auto named = check_xattr_name(name); !named) return fail(named.error());
+        if (auto named = check_xattr_name(req, name); !named) return fail(named.error());
         return fitting(frontend_of(req).fs.get_xattr(ino, name), size);
       },
       [req, size](const Bytes& value) noexcept { reply_sized(req, value, size); });
 }
 
-// Names one behind the other, each with its NUL. Those of trusted.* exist for root only, as with ext4.
-Bytes joined(const std::vector<std::string>& names, bool is_root) {
+// Names one behind the other, each with its NUL. Those of trusted.* exist for root only, as with ext4; access control lists
+// of an earlier mount are not seen without -o acl.
+Bytes joined(fuse_req_t req, const std::vector<std::string>& names) {
+  const bool is_root = fuse_req_ctx(req)->uid == 0;
   Bytes list;
   for (const std::string& name : names) {
     if (!is_root && name.starts_with("trusted.")) continue;
+    if (is_acl(name) && !frontend_of(req).acl) continue;
     list += name;
     list += '\0';
   }
@@ -149,7 +158,7 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
       [&]() -> Result<Bytes> {
         auto names = frontend_of(req).fs.list_xattrs(ino);
         if (!names) return fail(std::move(names).error());
-        return fitting(joined(*names, fuse_req_ctx(req)->uid == 0), size);
+        return fitting(joined(req, *names), size);
       },
       [req, size](const Bytes& list) noexcept { reply_sized(req, list, size); });
 }

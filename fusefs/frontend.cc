@@ -55,6 +55,10 @@ void on_init(void* userdata, fuse_conn_info* conn) {
   want(conn, FUSE_CAP_READDIRPLUS_AUTO);
   want(conn, FUSE_CAP_PARALLEL_DIROPS);
   want(conn, FUSE_CAP_ATOMIC_O_TRUNC);
+  if (frontend.acl) {
+    want(conn, FUSE_CAP_POSIX_ACL);
+    want(conn, FUSE_CAP_DONT_MASK);  // a directory's default list takes the place of the umask
+  }
   // The kernel would own size and times, accept appends that do not fit, and report errors too late.
   refuse(conn, FUSE_CAP_WRITEBACK_CACHE);
   // Content is compressed and hashed: it has to come into memory, and a pipe in between only costs.
@@ -75,9 +79,10 @@ void on_init(void* userdata, fuse_conn_info* conn) {
 
 }  // namespace
 
-Frontend::Frontend(FileSystem& file_system, Mode store_mode, std::shared_ptr<spdlog::logger> logger)
+Frontend::Frontend(FileSystem& file_system, Mode store_mode, bool with_acl, std::shared_ptr<spdlog::logger> logger)
     : fs(file_system),
       mode(store_mode),
+      acl(with_acl),
       errors(std::move(logger)),
       // One log holds everything, so one sync serves all requests.
       syncs([this] { return fs.sync(); },

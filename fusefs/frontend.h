@@ -26,10 +26,11 @@ struct PageWrites {
 // kernel agreed to in INIT is all that is remembered. Threads: any number of handlers at once; the fields below change only
 // in INIT, before any other request. No lock is held while a reply is sent.
 struct Frontend {
-  Frontend(FileSystem& file_system, Mode store_mode, std::shared_ptr<spdlog::logger> logger);
+  Frontend(FileSystem& file_system, Mode store_mode, bool with_acl, std::shared_ptr<spdlog::logger> logger);
 
   FileSystem& fs;
   const Mode mode;
+  const bool acl;  // POSIX access control lists are asked of the kernel and accepted
   ErrorLog errors;
   bool no_opendir = false;          // the kernel understands ENOSYS to opendir as "never ask"
   bool kill_suidgid = false;        // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go

@@ -20,16 +20,15 @@ constexpr uint64_t kMinCacheBytes = 1 << 20;
 constexpr uint64_t kMaxThreads = 64;
 
 constexpr std::string_view kValid =
-    "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, relatime, noatime, "
-    "commit_interval=MS, "
-    "cache_size=SIZE, max_threads=N, io_uring=auto|on|off";
+    "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, acl, noacl, relatime, "
+    "noatime, commit_interval=MS, cache_size=SIZE, max_threads=N, io_uring=auto|on|off";
 
 struct Flag {
   std::string_view name;
   bool MountOptions::*field;
   bool value;
 };
-constexpr std::array<Flag, 14> kFlags = {{
+constexpr std::array<Flag, 16> kFlags = {{
     {"ro", &MountOptions::read_only, true},
     {"rw", &MountOptions::read_only, false},
     {"allow_other", &MountOptions::allow_other, true},
@@ -40,6 +39,8 @@ constexpr std::array<Flag, 14> kFlags = {{
     {"nodev", &MountOptions::dev, false},
     {"exec", &MountOptions::exec, true},
     {"noexec", &MountOptions::exec, false},
+    {"acl", &MountOptions::acl, true},
+    {"noacl", &MountOptions::acl, false},
     {"atime", &MountOptions::relatime, true},
     {"relatime", &MountOptions::relatime, true},
     {"noatime", &MountOptions::relatime, false},

@@ -25,6 +25,7 @@ struct MountOptions {
   bool dev = false;          // honour device nodes
   bool exec = true;
   bool relatime = true;  // false: noatime
+  bool acl = false;      // POSIX access control lists
   uint64_t commit_interval_ms = 1000;
   uint64_t cache_bytes = 96ull << 20;  // for index blocks and decompressed chunks together
   unsigned max_threads = 8;            // that answer requests from /dev/fuse; over io_uring there is one for each CPU

@@ -101,7 +101,7 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
     return fail(ErrorCode::kIo, fmt::format("cannot mount on {}: {}", options.mount_point, library_log().last()));
   };
   fuse_set_log_func(cairn_fuse_log);
-  Frontend frontend(fs, mode, options.logger);
+  Frontend frontend(fs, mode, options.mount.acl, options.logger);
   const SessionPtr session = make_session(&frontend, options);
   if (!session) return cannot_mount();
   frontend.session = session.get();

@@ -78,6 +78,7 @@ enum FallocateFlags : uint32_t { kFallocKeepSize = 1, kFallocPunch = 2, kFallocZ
 
 struct FsOptions {
   bool relatime = true;  // false: noatime
+  bool acl = false;      // POSIX access control lists: new inodes inherit them, chmod changes them
   bool opens_counted =
       true;  // false: the kernel sends no open() and release() (no_open), so that an inode without names must
              // live until its lookup count is zero; otherwise until nobody has it open

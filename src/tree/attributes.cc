@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/try.h"
+#include "tree/acl.h"
 #include "tree/chunks.h"
 #include "tree/content.h"
 
@@ -45,6 +46,7 @@ Result<uint64_t> prepare(Tree& tree, Inode& inode, const AttrChange& change) {
     TRY(require_usable(inode));
     if (change.set_size) TRY(require_regular(inode));
     room = attributes_cost_max(inode.attributes.target.size());
+    if (tree.options.acl && change.set_mode) room += acl_cost();
     if (change.set_size) room += Resize::room(inode.attributes.chunk_size());
     sweep = change.set_size && sweep_in_the_way(inode.attributes, change.size);
   }
@@ -77,6 +79,7 @@ Result<Attr> setattr(Tree& tree, Ino ino, const AttrChange& change) {
     Resize resize(tree, edit);
     if (change.set_size) TRY(resize.plan(*inode, change.size));
     set_fields(change, edit.now(), edit.draft(*inode));
+    if (tree.options.acl && change.set_mode) TRY(acl_follows_mode(tree, edit, *inode));
     TRY(edit.commit());
     if (change.set_size) resize.apply(*inode);
     return to_attr(ino, inode->attributes);

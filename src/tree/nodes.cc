@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/try.h"
+#include "tree/acl.h"
 #include "tree/names.h"
 
 namespace cairn::tree {
@@ -67,7 +68,7 @@ Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& nod
   if (node.target.size() > kMaxSymlinkSize) return fail(ErrorCode::kNameTooLong);
   const InodeRef directory = tree.inodes.get(parent);
   const uint64_t room = name_cost(name.size()) + attributes_cost_max(node.target.size()) + attributes_cost_max() +
-                        log_cost(17, sizeof(format::MarkerDisk));
+                        log_cost(17, sizeof(format::MarkerDisk)) + (tree.options.acl ? 2 * acl_cost() : 0);
   TRY_ASSIGN(auto edit, Edit::begin(tree, room));
   const WriteLock lock(directory->mutex);
   TRY(require_directory(*directory));
@@ -77,6 +78,7 @@ Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& nod
   if (a.is_directory() && directory->attributes.links >= kMaxLinks) return fail(ErrorCode::kTooManyLinks);
 
   const Ino ino = tree.store.next_number();
+  if (tree.options.acl && !S_ISLNK(node.mode)) TRY(inherit_acl(tree, edit, *directory, ino, node.mode, a));
   if (unnamed) {
     a.links = 0;
     edit.batch().put(format::orphan_key(ino), format::encode_marker());

@@ -1,4 +1,5 @@
 #include "base/try.h"
+#include "tree/acl.h"
 #include "tree/attributes.h"
 #include "tree/edit.h"
 
@@ -53,6 +54,7 @@ Result<Bytes> get_xattr(Tree& tree, Ino ino, ByteView name) {
 Result<void> set_xattr(Tree& tree, Ino ino, ByteView name, ByteView value, XattrMode mode) {
   TRY(format::check_xattr_name(name));
   if (value.size() > kMaxXattrSize) return fail(ErrorCode::kNoSpace);
+  if (is_acl(name)) return set_acl(tree, ino, name, value);
   const Bytes key = format::xattr_key(ino, name);
   const InodeRef inode = tree.inodes.get(ino);
   TRY_ASSIGN(auto edit, Edit::begin(tree, log_cost(key.size(), value.size()) + any_attributes()));
