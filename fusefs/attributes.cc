@@ -22,6 +22,18 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
       [req](const Attr& attr) noexcept { reply_attr(req, attr); });
 }
 
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+// Asked when a program wants to know when something was made; all else comes with getattr.
+void on_statx(fuse_req_t req, fuse_ino_t ino, int, int, fuse_file_info*) {
+  answer(
+      req, [&] { return frontend_of(req).fs.getattr(ino); },
+      [req](const Attr& attr) noexcept {
+        struct statx st = to_statx(attr);
+        fuse_reply_statx(req, 0, &st, kCacheSeconds);
+      });
+}
+#endif
+
 Time to_time(const timespec& time) {
   return {.seconds = time.tv_sec, .nanoseconds = static_cast<uint32_t>(time.tv_nsec)};
 }
@@ -167,6 +179,9 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
 
 void add_attribute_operations(fuse_lowlevel_ops& ops) {
   ops.getattr = on_getattr;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+  ops.statx = on_statx;
+#endif
   ops.setattr = on_setattr;
   ops.statfs = on_statfs;
   ops.setxattr = on_setxattr;

@@ -1,5 +1,7 @@
 #include "fusefs/convert.h"
 
+#include <sys/sysmacros.h>
+
 #include "fusefs/border.h"
 #include "fusefs/frontend.h"
 
@@ -8,6 +10,13 @@ namespace {
 
 timespec to_timespec(const Time& time) {
   return {.tv_sec = static_cast<time_t>(time.seconds), .tv_nsec = static_cast<long>(time.nanoseconds)};
+}
+
+statx_timestamp to_timestamp(const Time& time) {
+  statx_timestamp out = {};
+  out.tv_sec = time.seconds;
+  out.tv_nsec = time.nanoseconds;
+  return out;
 }
 
 }  // namespace
@@ -26,6 +35,26 @@ struct stat to_stat(const Attr& attr) {
   st.st_atim = to_timespec(attr.atime);
   st.st_mtim = to_timespec(attr.mtime);
   st.st_ctim = to_timespec(attr.ctime);
+  return st;
+}
+
+struct statx to_statx(const Attr& attr) {
+  struct statx st = {};
+  st.stx_mask = STATX_BASIC_STATS | STATX_BTIME;
+  st.stx_blksize = static_cast<uint32_t>(kPreferredIo);
+  st.stx_nlink = attr.links;
+  st.stx_uid = attr.uid;
+  st.stx_gid = attr.gid;
+  st.stx_mode = static_cast<uint16_t>(attr.mode);
+  st.stx_ino = attr.ino;
+  st.stx_size = attr.size;
+  st.stx_blocks = attr.blocks;
+  st.stx_rdev_major = major(attr.rdev);
+  st.stx_rdev_minor = minor(attr.rdev);
+  st.stx_atime = to_timestamp(attr.atime);
+  st.stx_btime = to_timestamp(attr.btime);
+  st.stx_ctime = to_timestamp(attr.ctime);
+  st.stx_mtime = to_timestamp(attr.mtime);
   return st;
 }
 

@@ -17,6 +17,7 @@ inline constexpr double kCacheSeconds = 86400;
 inline constexpr blksize_t kPreferredIo = 128 << 10;
 
 struct stat to_stat(const Attr& attr);
+struct statx to_statx(const Attr& attr);
 fuse_entry_param to_entry(const Attr& attr);
 Caller to_caller(fuse_req_t req);
 
