@@ -18,10 +18,10 @@ namespace cairn {
 
 using Ino = uint64_t;
 inline constexpr Ino kRootIno = 1;
-inline constexpr uint64_t kMaxNameSize = 255;      // bytes
-inline constexpr uint64_t kMaxSymlinkSize = 4095;  // bytes
-inline constexpr uint64_t kMaxXattrSize = 65536;   // bytes of one value
-inline constexpr uint64_t kMaxLinks = 65000;
+inline constexpr uint64_t kMaxNameSize = 255;         // bytes
+inline constexpr uint64_t kMaxSymlinkSize = 4095;     // bytes
+inline constexpr uint64_t kMaxXattrSize = 65536;      // bytes of one value
+inline constexpr uint64_t kMaxLinks = 65000;          // names of a file; a directory has any number of subdirectories
 inline constexpr uint64_t kMaxFileSize = 8ull << 40;  // bytes (8 TiB)
 
 struct Time {

@@ -72,7 +72,7 @@ Result<TreeKey> decode_list_key(ByteView key) {
 // The first rule that `a` breaks, or null. Held before writing and after reading.
 const char* broken_rule(const Attributes& a) {
   if (!known_type(a.mode & S_IFMT) || (a.mode & ~uint32_t{S_IFMT | 07777}) != 0) return "unknown mode";
-  if (a.links > kMaxLinks) return "too many links";
+  if (!a.is_directory() && a.links > kMaxLinks) return "too many links";
   for (const Time* time : {&a.atime, &a.mtime, &a.ctime, &a.btime}) {
     if (time->nanoseconds >= kNanoseconds) return "nanoseconds out of range";
   }

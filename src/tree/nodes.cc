@@ -75,7 +75,6 @@ Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& nod
   format::Attributes a = new_attributes(tree, node, caller, edit.now());
   inherit_group(a, directory->attributes);
   if (!unnamed) TRY(check_free(tree, *directory, name));
-  if (a.is_directory() && directory->attributes.links >= kMaxLinks) return fail(ErrorCode::kTooManyLinks);
 
   const Ino ino = tree.store.next_number();
   if (tree.options.acl && !S_ISLNK(node.mode)) TRY(inherit_acl(tree, edit, *directory, ino, node.mode, a));

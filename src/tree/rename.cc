@@ -93,13 +93,6 @@ Result<void> check_replace(const Move& move) REQUIRES_SHARED(move.to.child->mute
   return {};
 }
 
-Result<void> check_links(const Move& move, Edit& edit) NO_THREAD_SAFETY_ANALYSIS {
-  for (const Side* side : {&move.from, &move.to}) {
-    if (edit.draft(*side->directory).links > kMaxLinks) return fail(ErrorCode::kTooManyLinks);
-  }
-  return {};
-}
-
 // What is left under the old name so that overlayfs does not see through it.
 void add_whiteout(Tree& tree, Edit& edit, const Move& move) REQUIRES(move.from.directory->mutex) {
   format::Attributes a;
@@ -140,7 +133,6 @@ Result<void> move_locked(Tree& tree, Edit& edit, const Move& move) NO_THREAD_SAF
   put_name(tree, edit, from, to);
   if (move.exchange()) put_name(tree, edit, to, from);
   if ((flags & kRenameWhiteout) != 0) add_whiteout(tree, edit, move);
-  TRY(check_links(move, edit));
   TRY(edit.commit());
   if (replace) after_drop(tree, *to.child);
   return {};

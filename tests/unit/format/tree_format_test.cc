@@ -55,6 +55,18 @@ TEST(TreeFormat, AttributesComeBackAsTheyWere) {
   EXPECT_LE(encode_attributes(a).size(), 256u);  // fits an index entry
 }
 
+TEST(TreeFormat, OnlyADirectoryMayHaveMoreThan65000Links) {
+  Attributes a = file_attributes();
+  a.mode = S_IFDIR | 0755;
+  a.chunk_bits = 0;
+  a.stored = 0;
+  a.links = 1'000'002;
+  const auto b = decode_attributes(encode_attributes(a));
+  ASSERT_TRUE(b) << b.error().message;
+  EXPECT_EQ(b->links, 1'000'002u);
+  EXPECT_EQ(decoded(changed([](AttributesDisk& d) { d.links = 65'001; })), ErrorCode::kCorrupt);
+}
+
 TEST(TreeFormat, AttributesThatMakeNoSenseAreRefused) {
   const std::function<void(AttributesDisk&)> changes[] = {
       [](AttributesDisk& d) { d.version = 0; },
