@@ -191,8 +191,19 @@ void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
     if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
       return fail(ErrorCode::kUnsupported);
     }
-    return frontend_of(req).fs.fallocate(ino, static_cast<uint32_t>(mode), static_cast<uint64_t>(offset),
-                                         static_cast<uint64_t>(length));
+    Frontend& frontend = frontend_of(req);
+    // KILLPRIV_V2 leaves it to us here, too, and does not say who has CAP_FSETID.
+    const bool kill = frontend.kill_suidgid && fuse_req_ctx(req)->uid != 0;
+    return change_killing(frontend, ino, kill, [&]() -> Result<void> {
+      auto done = frontend.fs.fallocate(ino, static_cast<uint32_t>(mode), static_cast<uint64_t>(offset),
+                                        static_cast<uint64_t>(length));
+      if (!done || !kill) return done;
+      AttrChange change;
+      change.kill_suidgid = true;
+      auto killed = frontend.fs.setattr(ino, change);
+      if (!killed) return fail(std::move(killed).error());
+      return {};
+    });
   });
 }
 

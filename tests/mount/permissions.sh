@@ -30,7 +30,7 @@ who_may_what() {
 
   mkdir -m 777 open # not sticky: fs.protected_regular would refuse what is tested here
   local way
-  for way in 'echo more >>' ': >' 'truncate -s 1' 'dd conv=notrunc status=none if=/dev/zero bs=1 count=1 of='; do
+  for way in 'fallocate -o 9 -l 9 ' 'echo more >>' ': >' 'truncate -s 1' 'dd conv=notrunc status=none if=/dev/zero bs=1 count=1 of='; do
     echo text >open/set && chmod 6777 open/set
     case $way in *=) as_nobody sh -c "${way}open/set" ;; *) as_nobody sh -c "$way open/set" ;; esac
     same "$(stat -c %a open/set)" 777 "mode after '$way' by nobody"
