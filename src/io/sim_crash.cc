@@ -133,26 +133,35 @@ DirMap names_after(const SimDisk& disk, const std::function<bool(size_t)>& lands
   return dirs;
 }
 
-PagePtr pick_stale(const std::vector<PagePtr>& stale, uint64_t salt, uint64_t sector) {
+// Half of the time one that was at the same place of its file: a record that it holds is then where its checksum wants it.
+PagePtr pick_stale(const std::vector<StalePage>& stale, uint64_t salt, uint64_t sector) {
   if (stale.empty()) return nullptr;
-  return stale[SimRandom(salt, sector / kSectorsPerPage).below(stale.size())];
+  const uint64_t index = sector / kSectorsPerPage;
+  SimRandom random(salt, index);
+  const size_t first = random.below(stale.size());
+  if (random.coin()) return stale[first].page;
+  for (size_t i = 0; i < stale.size(); ++i) {
+    const StalePage& found = stale[(first + i) % stale.size()];
+    if (found.index == index) return found.page;
+  }
+  return stale[first].page;
 }
 
 }  // namespace
 
-std::vector<PagePtr> stale_pages(const SimDisk& disk, NodeId node) {
+std::vector<StalePage> stale_pages(const SimDisk& disk, NodeId node) {
   constexpr size_t kOfOthers = 64;  // pages; enough to meet some of every small file
-  std::vector<PagePtr> pages(disk.freed().begin(), disk.freed().end());
+  std::vector<StalePage> pages(disk.freed().begin(), disk.freed().end());
   const size_t limit = pages.size() + kOfOthers;
   for (const auto& [id, file] : disk.files()) {
     for (uint64_t i = 0; id != node && i < file.durable->page_limit() && pages.size() < limit; ++i) {
-      if (PagePtr page = file.durable->page(i); page != nullptr) pages.push_back(std::move(page));
+      if (PagePtr page = file.durable->page(i); page != nullptr) pages.push_back({i, std::move(page)});
     }
   }
   return pages;
 }
 
-SimContent random_content(const FileNode& file, const std::vector<PagePtr>& stale, SimRandom& random) {
+SimContent random_content(const FileNode& file, const std::vector<StalePage>& stale, SimRandom& random) {
   const auto keep = static_cast<Keep>(random.below(6));
   const size_t prefix = random.below(file.pending.size() + 1);
   FileBuilder builder(file);
@@ -190,7 +199,7 @@ SimDisk crash_at_random(const SimDisk& disk, NameOrder order, SimRandom& random)
 namespace {
 
 std::shared_ptr<SimContent> chosen_content(const FileNode& file, const CrashPlan& plan,
-                                           const std::vector<PagePtr>& stale) {
+                                           const std::vector<StalePage>& stale) {
   FileBuilder builder(file);
   uint64_t size_limit = UINT64_MAX;
   for (const auto& op : file.pending) {

@@ -25,10 +25,10 @@ enum class NameOrder : uint8_t {
 
 // One file as a crash may leave it, pages out of `stale` (or zeros) filling what was never written. This is also what a
 // failed sync leaves on disk.
-SimContent random_content(const FileNode& file, const std::vector<PagePtr>& stale, SimRandom& random);
+SimContent random_content(const FileNode& file, const std::vector<StalePage>& stale, SimRandom& random);
 
 // Pages that unwritten blocks of `node` may show: of files that are gone, and of other files.
-std::vector<PagePtr> stale_pages(const SimDisk& disk, NodeId node);
+std::vector<StalePage> stale_pages(const SimDisk& disk, NodeId node);
 
 // Only what was synced.
 SimDisk crash_to_synced(const SimDisk& disk);

@@ -50,6 +50,12 @@ struct DirNode {
   std::map<std::string, NodeId, std::less<>> durable;
 };
 
+// A page of content that is gone, and where in its file it was.
+struct StalePage {
+  uint64_t index = 0;
+  PagePtr page = {};
+};
+
 // One change of names since the last sync of its directory.
 struct NameOp {
   enum class Kind : uint8_t { kAdd, kRemove, kRename };  // kAdd: create or mkdir
@@ -130,7 +136,7 @@ class SimDisk {
     return pending_names_;
   }  // all directories, in order
   // Pages of files that are gone: what unwritten blocks may show after a crash.
-  [[nodiscard]] const std::deque<PagePtr>& freed() const { return freed_; }
+  [[nodiscard]] const std::deque<StalePage>& freed() const { return freed_; }
 
  private:
   static constexpr size_t kFreedMax = 256;  // pages; enough to meet old records, bounded for long runs
@@ -151,7 +157,7 @@ class SimDisk {
   FileMap files_;
   DirMap dirs_;
   std::vector<NameOp> pending_names_;
-  std::deque<PagePtr> freed_;
+  std::deque<StalePage> freed_;
   uint64_t capacity_pages_ = 0;
   uint64_t used_pages_ = 0;
   NodeId next_node_ = kRootNode + 1;

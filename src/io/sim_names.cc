@@ -173,7 +173,7 @@ void SimDisk::collect() {
 
 void SimDisk::keep_freed(const SimContent& content, uint64_t first_page) {
   for (uint64_t index = first_page; index < content.page_limit(); ++index) {
-    if (PagePtr page = content.page(index); page != nullptr) freed_.push_back(std::move(page));
+    if (PagePtr page = content.page(index); page != nullptr) freed_.push_back({index, std::move(page)});
     if (freed_.size() > kFreedMax) freed_.pop_front();
   }
 }

@@ -23,6 +23,15 @@ struct Effort {
   uint64_t recover_one_in = 64;  // crash again while they are being opened, to a depth of three
 };
 
+// Builds that are many times slower try fewer runs.
+constexpr bool is_sanitized() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return true;
+#else
+  return false;
+#endif
+}
+
 struct Counts {
   uint64_t crashes = 0;  // states looked at, equal ones too
   uint64_t states = 0;   // different ones, each opened

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/try.h"
+#include "format/checksum.h"
 
 namespace cairn::crash {
 namespace {
@@ -69,10 +70,10 @@ void RandomRuns::note(const StoreStats& stats) {
   seals_ += stats.seals;
 }
 
-Result<Counts> RandomRuns::run(uint64_t seed) {
+Result<RandomRuns::Done> RandomRuns::perform(uint64_t seed) {
   io::SimRandom random(seed, 11);
   TRY_ASSIGN(Base* const base, base_of(random.below(kSettings)));
-  TRY_ASSIGN(const auto run, Run::start(*base, seed));
+  TRY_ASSIGN(auto run, Run::start(*base, seed));
   const bool is_long = random.below(3) == 0;
   const uint64_t length = is_long ? 60 + random.below(120) : 4 + random.below(16);
   for (uint64_t i = 0; i < length; ++i) {
@@ -83,6 +84,20 @@ Result<Counts> RandomRuns::run(uint64_t seed) {
                   fmt::format("seed {}: {}\n  in: {}", seed, done.error().message, run->script_before(SIZE_MAX)));
   }
   note(run->stats());
+  return Done{std::move(run), is_long};
+}
+
+Result<uint64_t> RandomRuns::trace(uint64_t seed) {
+  TRY_ASSIGN(const Done done, perform(seed));
+  std::string calls;
+  for (const io::Call& call : done.run->env().mutations())
+    calls += fmt::format("{} {} {}+{}\n", io::to_string(call.kind), call.file, call.offset, call.length);
+  return format::checksum(calls, done.run->env().state_hash());
+}
+
+Result<Counts> RandomRuns::run(uint64_t seed) {
+  TRY_ASSIGN(const Done done, perform(seed));
+  const auto& [run, is_long] = done;
   Effort effort;
   effort.random_states = is_long ? 2 : 8;
   effort.states_max = is_long ? 8 : 60;

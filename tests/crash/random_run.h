@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 
 #include "crash/crash_checker.h"
 #include "crash/crash_run.h"
@@ -16,6 +18,8 @@ class RandomRuns {
  public:
   // One seed is one script, one order of background work, and one choice of crashes. Errors say how to repeat it.
   Result<Counts> run(uint64_t seed);
+  // A checksum of all calls to the disk that run() would crash, and of what they left.
+  Result<uint64_t> trace(uint64_t seed);
   // What the store did, over all runs: a test that never compacts proves nothing about compaction.
   [[nodiscard]] uint64_t merges() const { return merges_; }
   [[nodiscard]] uint64_t compactions() const { return compactions_; }
@@ -24,6 +28,11 @@ class RandomRuns {
  private:
   static constexpr size_t kSettings = 5;
 
+  struct Done {
+    std::unique_ptr<Run> run;
+    bool is_long = false;
+  };
+  Result<Done> perform(uint64_t seed);
   Result<Base*> base_of(size_t setting);
   void note(const StoreStats& stats);
 

@@ -17,7 +17,19 @@ struct Wanted {
   uint64_t seed = 1;
   uint64_t runs = UINT64_MAX;
   bool until_stopped = false;
+  bool trace = false;
 };
+
+// The same in every build: what differs between two builds is not decided by the seed.
+int print_trace(uint64_t seed) {
+  const auto trace = cairn::crash::RandomRuns().trace(seed);
+  if (!trace) {
+    fmt::print("{}\n", trace.error().message);
+    return 1;
+  }
+  fmt::print("{:016x}\n", *trace);
+  return 0;
+}
 
 int soak(const Wanted& wanted) {
   constexpr uint64_t kReportEvery = 500;  // runs
@@ -51,8 +63,9 @@ int main(int argc, char** argv) {
   app.add_option("--seed", wanted.seed, "of the first run; the next has the next (default: 1)");
   app.add_option("--runs", wanted.runs, "at most");
   app.add_flag("--until-stopped", wanted.until_stopped, "go on until SIGINT or SIGTERM");
+  app.add_flag("--trace", wanted.trace, "only print a checksum of what the run of --seed does to the disk");
   CLI11_PARSE(app, argc, argv);
   std::signal(SIGINT, [](int) { stopped = 1; });
   std::signal(SIGTERM, [](int) { stopped = 1; });
-  return soak(wanted);
+  return wanted.trace ? print_trace(wanted.seed) : soak(wanted);
 }
