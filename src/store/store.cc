@@ -114,8 +114,13 @@ Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::
   impl->values = std::make_unique<store::ValueReader>(impl->files, options.chunk_cache_bytes);
   impl->read_only_next_number = recovered.start.next_number;
   if (!options.read_only) {
-    // From here on nothing is lost by a crash: the manifest names what recovery sealed, then what it replaced goes.
-    if (recovered.changed) TRY(impl->catalog->apply([](index::Manifest&) {}, [](store::Version&) {}));
+    // From here on nothing is lost by a crash: the manifest names what recovery sealed, then what it replaced goes. One
+    // that need not be written again may still be durable by its content only: a killed process renamed it, and no more.
+    if (recovered.changed) {
+      TRY(impl->catalog->apply([](index::Manifest&) {}, [](store::Version&) {}));
+    } else {
+      TRY(impl->directory->sync());
+    }
     TRY(clear_leftovers(*impl, recovered));
     TRY(remove_stray_tables(*impl, recovered.manifest));
     TRY(start_writing(*impl, recovered));
