@@ -64,6 +64,8 @@ class SimEnv final : public Env {
   // The process dies, the machine lives on (kill -9): as crash(), but nothing is lost, and what was not synced still
   // is not.
   SimEnv kill();
+  // The same before mutation `k` (needs keep_history()); this SimEnv goes on.
+  SimEnv kill_before(size_t k) { return successor(world_->disk_before(k).fork(), k); }
   // What crash() would give; this SimEnv goes on.
   SimEnv peek_crash(CrashChoice choice) { return after(world_->disk, choice); }
   // The same, before mutation `k` of mutations() (needs keep_history(); k == mutations().size() is now).

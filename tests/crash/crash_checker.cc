@@ -74,6 +74,7 @@ Result<void> Checker::check_before(Run& run, size_t k, io::StateHash& hash) {
   const auto visit = [&](io::SimDisk state, uint64_t state_hash) {
     if (result) result = check_state(run, k, std::move(state), state_hash);
   };
+  if (effort_.kill_one_in != 0 && random_.below(effort_.kill_one_in) == 0) TRY(check_kill(run, k));
   size_t open = disk.pending_names().size();
   for (const auto& [node, file] : disk.files()) open += file.pending.size();
   const auto order = random_.below(4) == 0 ? io::NameOrder::kOrdered : io::NameOrder::kAnything;
@@ -89,6 +90,32 @@ Result<void> Checker::check_before(Run& run, size_t k, io::StateHash& hash) {
   take(io::crash_to_current(disk));
   for (size_t i = 0; i < effort_.random_states && result; ++i) take(io::crash_at_random(disk, order, random_));
   return result;
+}
+
+// Killed, nothing is lost, but what was not synced still is not; what the next start shows is durable once it is open.
+Result<void> Checker::check_kill(Run& run, size_t k) {
+  constexpr size_t kCalls = 8;  // that are tried
+  const Run::Legal legal = run.legal_before(k);
+  io::SimEnv env = run.env().kill_before(k);
+  env.keep_history();
+  TRY_ASSIGN(const Look look, look_in(env));
+  TRY(expect(run.is_one_of(legal, look), "killed and started again, the tree is one that may not be"));
+  const size_t calls = env.mutations().size();
+  const size_t step = calls / kCalls + 1;
+  for (size_t j = calls - std::min(calls, random_.below(step)); j <= calls; j -= std::min(j, step)) {
+    ++counts_.kills;
+    const auto order = random_.coin() ? io::NameOrder::kOrdered : io::NameOrder::kAnything;
+    io::SimEnv next(io::crash_at_random(env.disk_before(j), order, random_), random_.next());
+    const auto again = look_in(next);
+    if (!again)
+      return fail(again.error().code,
+                  fmt::format("killed, and crashed at call {} of the next start: {}", j, again.error().message));
+    TRY(expect(run.is_one_of(legal, *again),
+               "killed, and crashed when started again: the tree is one that may not be"));
+    TRY(expect(j < calls || again->timed == look.timed, "what a start after a kill showed is gone after a crash"));
+    if (j == 0) break;
+  }
+  return {};
 }
 
 Result<void> Checker::check_state(Run& run, size_t k, io::SimDisk state, uint64_t hash) {

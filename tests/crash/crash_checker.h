@@ -21,6 +21,7 @@ struct Effort {
   uint64_t fsck_one_in = 32;     // are checked by fsck, as they are and after the work
   uint64_t rebuild_one_in = 64;  // lose manifest and tables, which are made again
   uint64_t recover_one_in = 64;  // crash again while they are being opened, to a depth of three
+  uint64_t kill_one_in = 12;     // of the calls: the process dies, is started again, and then the power goes
 };
 
 // Builds that are many times slower try fewer runs.
@@ -37,6 +38,7 @@ struct Counts {
   uint64_t states = 0;   // different ones, each opened
   uint64_t gone_on = 0, fscked = 0, rebuilt = 0;
   uint64_t recoveries = 0;  // states of crashed recoveries, opened
+  uint64_t kills = 0;       // states of crashes after a kill, opened
 };
 
 // Errors say which state breaks which rule, and the script that leads to it.
@@ -50,6 +52,7 @@ class Checker {
 
  private:
   Result<void> check_before(Run& run, size_t k, io::StateHash& hash);
+  Result<void> check_kill(Run& run, size_t k);
   Result<void> check_state(Run& run, size_t k, io::SimDisk state, uint64_t hash);
   Result<Look> look_in(io::SimEnv& env);
   Result<Look> examine(io::SimDisk state, uint64_t hash, Ino inodes_end);

@@ -115,12 +115,14 @@ void add(Counts& sum, const Counts& more) {
   sum.fscked += more.fscked;
   sum.rebuilt += more.rebuilt;
   sum.recoveries += more.recoveries;
+  sum.kills += more.kills;
 }
 
 std::string to_string(const Counts& c) {
   return fmt::format(
-      "{} crashes, {} different states, {} worked on, {} checked by fsck, {} rebuilt, {} crashed openings", c.crashes,
-      c.states, c.gone_on, c.fscked, c.rebuilt, c.recoveries);
+      "{} crashes, {} different states, {} worked on, {} checked by fsck, {} rebuilt, {} crashed openings, {} after "
+      "kills",
+      c.crashes, c.states, c.gone_on, c.fscked, c.rebuilt, c.recoveries, c.kills);
 }
 
 }  // namespace cairn::crash
