@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -81,6 +82,14 @@ Result<format::SegmentHeader> read_segment_header(const io::File& file, const st
                                                   const std::array<unsigned char, 16>* uuid) {
   Bytes block(kSegmentHeaderSize, '\0');
   TRY_ASSIGN(const size_t length, file.pread(0, block));
+  // A copy that came here by a misdirected write is sound, but another file's: the other copy may still be ours.
+  std::optional<format::SegmentHeader> ours;
+  for (const size_t at : {size_t{0}, size_t{format::kSegmentHeaderCopyOffset}}) {
+    const auto copy = format::decode_segment_header(ByteView(block).substr(0, length).substr(std::min(at, length)));
+    if (!copy || copy->id != id || (uuid != nullptr && copy->superblock.uuid != *uuid)) continue;
+    if (!ours || (ours->prepared && !copy->prepared)) ours = *copy;
+  }
+  if (ours) return *ours;
   auto header = format::decode_segment_header_block(ByteView(block).substr(0, length));
   if (!header) return fail(header.error().code, fmt::format("{}: {}", name, header.error().message));
   if (header->id != id) {

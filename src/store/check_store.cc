@@ -55,17 +55,11 @@ Result<void> check_superblock(Checker& c) {
     return {};
   }
   if (superblock.error().code != ErrorCode::kCorrupt) return fail(superblock.error());
-  c.find(1, format::kSuperblockFile, "superblock", 0, superblock.error().message);
-  TRY_ASSIGN(const auto names, c.files->directory->list());
-  for (const std::string& name : names) {
-    const auto id = format::parse_segment_file_name(name);
-    if (!id) continue;
-    TRY_ASSIGN(auto file, c.files->directory->open(name, {}));
-    if (auto header = log::read_segment_header(*file, name, *id, nullptr)) {
-      c.superblock = header->superblock;
-      return {};
-    }
-  }
+  FsckFinding& finding = c.find(1, format::kSuperblockFile, "superblock", 0, superblock.error().message);
+  auto copy = superblock_from_segments(*c.files);
+  if (!copy && copy.error().code != ErrorCode::kCorrupt) return fail(std::move(copy).error());
+  finding.rebuildable = copy.has_value();
+  if (copy) c.superblock = *copy;
   return {};
 }
 
@@ -199,6 +193,13 @@ Result<void> compare_footer(Checker& c, const std::string& name, const log::Segm
   return {};
 }
 
+Result<void> check_size(Checker& c, const std::string& name, const io::File& file, uint64_t size) {
+  TRY_ASSIGN(const auto stat, file.stat());
+  if (stat.size != size)
+    c.find(2, segment_path(name), "segment", stat.size, fmt::format("has {} bytes instead of {}", stat.size, size));
+  return {};
+}
+
 Result<void> check_segment(Checker& c, SegmentId id, const format::SegmentHeader& header) {
   const auto name = format::segment_file_name(id);
   TRY_ASSIGN(auto file, c.files->directory->open(name, {}));
@@ -227,6 +228,8 @@ Result<void> check_segment(Checker& c, SegmentId id, const format::SegmentHeader
       TRY(verify_table(c, segment_path(name), "footer", *footer));
     }
   }
+  if (header.kind == format::SegmentKind::kExtent && meta) options.sealed_end = meta->file_size;
+  if (meta) TRY(check_size(c, name, *file, meta->file_size));
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, header, options));
   ++c.out.report.segments;
   c.out.report.records += scan.records.size();

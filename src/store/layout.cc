@@ -1,16 +1,29 @@
 #include "store/layout.h"
 
+#include <algorithm>
+#include <cstring>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "base/try.h"
 #include "io/file_cache.h"
+#include "log/scan.h"
 
 namespace cairn::store {
 namespace {
 
 constexpr size_t kSuperblockFileSize = 4096;  // bytes
+
+bool has_segments(const io::Directory& directory) {
+  const auto segments = directory.open_dir(format::kSegmentsDir);
+  if (!segments) return false;
+  const auto names = (*segments)->list();
+  return names && std::any_of(names->begin(), names->end(), [](const std::string& name) {
+           return format::parse_segment_file_name(name).has_value();
+         });
+}
 
 Result<Value> find_value(const Version& version, ValueReader& values, ByteView key) {
   TRY_ASSIGN(auto found, version.find(key, kMaxSeq));
@@ -30,6 +43,9 @@ Result<std::shared_ptr<io::Directory>> open_store_directory(io::Env& env, const 
 Result<format::Superblock> read_superblock(const io::Directory& directory, const std::string& path) {
   auto file = directory.open(format::kSuperblockFile, {});
   if (!file) {
+    if (file.error().code == ErrorCode::kNotFound && has_segments(directory))
+      return fail(ErrorCode::kCorrupt,
+                  fmt::format("{}/superblock is missing; run: fsck.cairnfs --rebuild-index {}", path, path));
     if (file.error().code == ErrorCode::kNotFound)
       return fail(
           ErrorCode::kInvalid,
@@ -39,14 +55,51 @@ Result<format::Superblock> read_superblock(const io::Directory& directory, const
   Bytes bytes(kSuperblockFileSize, '\0');
   TRY_ASSIGN(const size_t got, (*file)->pread(0, bytes));
   if (got < bytes.size())
-    return fail(ErrorCode::kCorrupt, fmt::format("{}/superblock is truncated ({} of {} bytes); run: fsck.cairnfs {}",
-                                                 path, got, bytes.size(), path));
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("{}/superblock is truncated ({} of {} bytes); run: fsck.cairnfs --rebuild-index {}", path,
+                            got, bytes.size(), path));
   auto superblock = format::decode_superblock(bytes);
   if (superblock) return superblock;
   const Error& e = superblock.error();
   if (e.code == ErrorCode::kUnsupported)
     return fail(e.code, fmt::format("{}/superblock: {}; use a newer cairnfs", path, e.message));
-  return fail(e.code, fmt::format("{}/superblock: {}; run: fsck.cairnfs {}", path, e.message, path));
+  return fail(e.code, fmt::format("{}/superblock: {}; run: fsck.cairnfs --rebuild-index {}", path, e.message, path));
+}
+
+Result<format::Superblock> superblock_from_segments(const SegmentFiles& files) {
+  TRY_ASSIGN(const auto names, files.directory->list());
+  std::optional<format::Superblock> found;
+  Bytes first;
+  for (const std::string& name : names) {
+    const auto id = format::parse_segment_file_name(name);
+    if (!id) continue;
+    const auto file = files.directory->open(name, {});
+    if (!file) continue;  // what cannot be opened is reported where it matters
+    const auto header = log::read_segment_header(**file, name, *id, nullptr);
+    if (!header) continue;
+    const auto disk = format::encode_superblock(header->superblock);
+    const Bytes bytes(reinterpret_cast<const char*>(&disk), sizeof disk);
+    if (found && bytes != first)
+      return fail(ErrorCode::kCorrupt, fmt::format("segments/{} is of another store than those before it", name));
+    found = header->superblock;
+    first = bytes;
+  }
+  if (!found) return fail(ErrorCode::kCorrupt, "the superblock is lost: no segment has a copy of it");
+  return *found;
+}
+
+Result<void> write_superblock(io::Directory& directory, const format::Superblock& superblock) {
+  auto file = directory.open(format::kSuperblockFile, {io::OpenMode::kCreate, false});
+  if (!file && file.error().code == ErrorCode::kExists)
+    file = directory.open(format::kSuperblockFile, {io::OpenMode::kReadWrite, false});
+  if (!file) return fail(std::move(file).error());
+  const auto disk = format::encode_superblock(superblock);
+  Bytes block(kSuperblockFileSize, '\0');
+  std::memcpy(block.data(), &disk, sizeof disk);
+  TRY((*file)->truncate(block.size()));
+  TRY((*file)->pwrite(0, block));
+  TRY((*file)->sync());
+  return (*file)->close();
 }
 
 Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path,

@@ -19,7 +19,13 @@ inline constexpr char kQuarantineDir[] = "quarantine";
 
 // Opens the directory and decodes its superblock. kNotFound, kInvalid (not a store: names mkfs), kCorrupt (names fsck), kUnsupported.
 Result<std::shared_ptr<io::Directory>> open_store_directory(io::Env& env, const std::string& path);
+// A store whose superblock is missing, but not its segments, is kCorrupt.
 Result<format::Superblock> read_superblock(const io::Directory& directory, const std::string& path);
+// The copy that segment headers carry, for a superblock that is damaged or missing. kCorrupt if no header can be read, or
+// if two of them differ: nothing is guessed.
+Result<format::Superblock> superblock_from_segments(const SegmentFiles& files);
+// Creates or overwrites the file, synced; the caller syncs the directory.
+Result<void> write_superblock(io::Directory& directory, const format::Superblock& superblock);
 // kBusy says who holds the store.
 Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path,
                                                  const std::string& owner);

@@ -144,13 +144,7 @@ Result<void> make_store(io::Env& env, const std::string& path, const StoreGeomet
   manifest.next_ino = 1024;
   TRY(index::write_manifest(directory, manifest, superblock.uuid));
   // The superblock comes last: only with it the directory is a store.
-  TRY_ASSIGN(auto file, directory.open(format::kSuperblockFile, {io::OpenMode::kCreate, false}));
-  const auto disk = format::encode_superblock(superblock);
-  Bytes block(4096, '\0');
-  std::memcpy(block.data(), &disk, sizeof disk);
-  TRY(file->pwrite(0, block));
-  TRY(file->sync());
-  TRY(file->close());
+  TRY(store::write_superblock(directory, superblock));
   TRY(directory.sync());
   // The directory's own name.
   const auto parent = std::filesystem::absolute(path).lexically_normal().parent_path();

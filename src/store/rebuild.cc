@@ -2,6 +2,7 @@
 // not call dead, and of that the newest).
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -35,7 +36,8 @@ struct Rebuild {
   std::shared_ptr<const SegmentFiles> files{};
   std::shared_ptr<io::Directory> index_directory{};
   format::Superblock superblock{};
-  std::vector<Source> sources{};  // log and compacted, by range
+  std::optional<index::Manifest> manifest{};  // the one that is replaced, if it can be read: it proves seals, no more
+  std::vector<Source> sources{};              // log and compacted, by range
   std::vector<Source> extents{};
   std::vector<SegmentId> dropped{};   // retired, or replaced by a compaction that is complete
   std::vector<std::string> unused{};  // prepared files and torn compactions: nothing in them that is not elsewhere
@@ -44,6 +46,21 @@ struct Rebuild {
 };
 
 // ---- What is there ----
+
+// A superblock that is damaged is written again from the copies in the segments, if they agree.
+Result<void> load_superblock(Rebuild& r) {
+  auto superblock = read_superblock(r.directory, r.path);
+  if (!superblock && superblock.error().code != ErrorCode::kCorrupt) return fail(std::move(superblock).error());
+  if (superblock) {
+    r.superblock = *superblock;
+    return {};
+  }
+  auto copy = superblock_from_segments(*r.files);
+  if (!copy) return fail(copy.error().code, superblock.error().message + "; and " + copy.error().message);
+  r.superblock = *copy;
+  TRY(write_superblock(r.directory, r.superblock));
+  return r.directory.sync();
+}
 
 Result<void> list_sources(Rebuild& r) {
   TRY_ASSIGN(const auto names, r.files->directory->list());
@@ -102,6 +119,17 @@ void set_meta(Source& s, const format::TableTrailer& t, uint64_t file_size) {
   s.next_ino = t.next_ino;
 }
 
+// What the manifest says of a segment: it names one once that is sealed and synced. That is all that is believed of it;
+// without it, damage in a log segment that has no successor any more would pass for a torn tail.
+const index::ManifestSegment* sealed_as(const Rebuild& r, const Source& s) {
+  if (!r.manifest) return nullptr;
+  const auto& all = r.manifest->segments;
+  const auto it = std::find_if(all.begin(), all.end(), [&](const index::ManifestSegment& m) {
+    return m.id == s.id && m.salt == s.header.salt && m.kind == s.header.kind;
+  });
+  return it == all.end() ? nullptr : &*it;
+}
+
 // Uses the footer if every block of it is good. A log segment's footer says nothing about the bytes before it, but then only its
 // mark must be the one that the successor names (design §4.2).
 Result<bool> use_footer(Rebuild& r, Source& s) {
@@ -114,7 +142,9 @@ Result<bool> use_footer(Rebuild& r, Source& s) {
   const format::TableTrailer& t = (*footer)->trailer();
   if (s.header.kind == format::SegmentKind::kLog) {
     const Source* next = successor(r, s);
-    if (!next || next->header.previous_mark_checksum != t.last_mark_checksum) return false;
+    const bool proven = next && next->header.previous_mark_checksum == t.last_mark_checksum;
+    const auto* named = sealed_as(r, s);
+    if (!proven && !(named && named->range == t.range && named->entries == t.entries)) return false;
   }
   auto verified = (*footer)->verify([](const std::string&) {});
   if (!verified && verified.error().code != ErrorCode::kCorrupt) return fail(verified.error());
@@ -131,6 +161,8 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   log::ScanOptions options;
   if (const Source* next = successor(r, s))
     options.durable_end = next->header.previous_mark_offset + format::kMarkRecordSize;
+  const auto* named = sealed_as(r, s);
+  if (named) options.durable_end = named->file_size;
   options.keep_damaged = true;  // a damaged value stays listed: reading it is an error, never an older version
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, s.header, options));
   if (scan.records.empty()) return false;
@@ -138,9 +170,10 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   t.kind = format::TableKind::kFooter;
   t.id = s.id.value;
   t.salt = s.header.salt;
-  t.base = (scan.end + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
+  t.base = footer_place(scan);
   t.range = {s.header.first_seq, scan.records.back().header.seq};
   if (s.header.kind == format::SegmentKind::kCompacted) t.range.last = s.header.last_seq;
+  if (named) t.range.last = named->range.last;  // numbers of records that are lost are not given out again
   if (!scan.marks.empty()) {
     const auto& last = scan.marks.back();
     t.last_mark = last.mark.number;
@@ -151,7 +184,8 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   const auto memtable = index_records(scan.records, s.id);
   TRY_ASSIGN(const Bytes footer, build_footer(*memtable, t));
   TRY_ASSIGN(auto out, r.files->directory->open(s.name, {io::OpenMode::kReadWrite, false}));
-  TRY(out->truncate(t.base));
+  TRY(out->truncate(scan.end));
+  TRY(out->truncate(t.base));                                      // zeros, where a record lost its end
   TRY(out->pwrite(0, ByteView(*scan.image).substr(0, scan.end)));  // padding that a crash left dirty is zero in it
   TRY(out->pwrite(t.base, footer));
   TRY(out->sync());
@@ -393,8 +427,9 @@ index::Manifest make_manifest(const Rebuild& r, const FoundMap& map, index::Mani
 
 Result<void> rebuild_index(io::Env& env, io::Directory& directory, const std::string& path) {
   Rebuild r{.env = env, .directory = directory, .path = path};
-  TRY_ASSIGN(r.superblock, read_superblock(directory, path));
   TRY_ASSIGN(r.files, open_segment_files(directory, 32u << 20));
+  TRY(load_superblock(r));
+  if (auto manifest = index::read_manifest(directory, r.superblock.uuid)) r.manifest = std::move(*manifest);
   uint64_t next_table = 1;
   TRY(open_index_directory(r, next_table));
   TRY(list_sources(r));

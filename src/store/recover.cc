@@ -226,14 +226,16 @@ Result<uint64_t> reseal(const RecoverContext& c, const Unnamed& segment, const l
   Bytes header(format::kSegmentHeaderSize, '\0');
   format::encode_segment_header_block(segment.header, header.data());
   TRY_ASSIGN(auto file, c.files->directory->open(name, {io::OpenMode::kReadWrite, false}));
+  const uint64_t base = footer_place(scan);
   TRY(file->truncate(scan.end));
+  TRY(file->truncate(base));  // zeros, where a record lost its end
   TRY(file->pwrite(0, header));
   TRY(file->pwrite(header.size(), ByteView(*scan.image).substr(header.size(), scan.end - header.size())));
-  TRY(file->pwrite(scan.end, footer));
+  TRY(file->pwrite(base, footer));
   TRY(file->sync());
   TRY(file->close());
   c.files->files->forget(name);
-  return scan.end + footer.size();
+  return base + footer.size();
 }
 
 // The newest segment, or one whose footer is damaged: walked record by record.
@@ -259,7 +261,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   trailer.kind = format::TableKind::kFooter;
   trailer.id = segment.id.value;
   trailer.salt = segment.header.salt;
-  trailer.base = scan.end;
+  trailer.base = footer_place(scan);
   trailer.range = {segment.header.first_seq, scan.records.back().header.seq};
   log::MarkPlace mark = s.last_mark;
   if (!scan.marks.empty()) {
@@ -272,7 +274,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   trailer.last_mark_checksum = mark.checksum;
   auto memtable = index_records(scan.records, segment.id);
   TRY_ASSIGN(const Bytes footer, build_footer(*memtable, trailer));
-  uint64_t size = scan.end + footer.size();
+  uint64_t size = trailer.base + footer.size();
   if (!c.read_only) {
     TRY_ASSIGN(size, reseal(c, segment, scan, footer));
   }
@@ -322,6 +324,11 @@ Result<void> load_footers(State& s) {
     options.durable_end = level.segment->meta().file_size;
     options.keep_damaged = true;
     TRY_ASSIGN(const auto scan, log::scan_segment(**file, header, options));
+    // Nobody knows the keys of records that are lost, so older versions would stand in for them.
+    if (scan.records.size() < level.segment->meta().entries)
+      return fail(ErrorCode::kCorrupt,
+                  fmt::format("{}/{}: of {} records {} can be read; {}", s.context.path, level.segment->name(),
+                              level.segment->meta().entries, scan.records.size(), advice(s.context)));
     level.memtable = index_records(scan.records, level.segment->id());
   }
   return {};
@@ -376,6 +383,15 @@ format::IndexEntry entry_of(const log::ScannedRecord& record, SegmentId id) {
                     entry.type != format::RecordType::kErase && record.stored.size() <= format::kMaxInlineValue;
   if (entry.has_small) entry.small = record.stored;
   return entry;
+}
+
+uint64_t footer_place(const log::SegmentScan& scan) {
+  uint64_t end = scan.end;
+  if (!scan.records.empty()) {
+    const log::ScannedRecord& last = scan.records.back();
+    end = std::max(end, last.offset + format::record_size(last.header.key_length, last.header.stored_length));
+  }
+  return (end + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
 }
 
 std::shared_ptr<index::Memtable> index_records(const std::vector<log::ScannedRecord>& records, SegmentId id) {

@@ -45,6 +45,8 @@ Result<Recovered> recover(const RecoverContext& context);
 // Index entries of scanned records, sorted for a footer.
 std::shared_ptr<index::Memtable> index_records(const std::vector<log::ScannedRecord>& records, SegmentId id);
 format::IndexEntry entry_of(const log::ScannedRecord& record, SegmentId id);
+// Where the footer of a scanned segment belongs: behind its records, even if the last one lost its end with the file's.
+uint64_t footer_place(const log::SegmentScan& scan);
 // The footer of a segment whose records are `memtable`; fills in trailer.entries and trailer.record_bytes as well.
 Result<Bytes> build_footer(const index::Memtable& memtable, format::TableTrailer& trailer);
 

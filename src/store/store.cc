@@ -84,6 +84,13 @@ Result<void> open_directories(Store::Impl& impl, const std::string& path) {
   return {};
 }
 
+// Damage is reported with the store's path and the remedy, whoever met it.
+Error with_advice(Error error, const std::string& path) {
+  if (error.code == ErrorCode::kCorrupt && error.message.find("fsck.cairnfs") == std::string::npos)
+    error.message = fmt::format("{}: {}; run: fsck.cairnfs --rebuild-index {}", path, error.message, path);
+  return error;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& path, const Options& options) {
@@ -108,7 +115,9 @@ Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::
                                 impl->superblock,
                                 options.read_only,
                                 impl->logger.get()};
-  TRY_ASSIGN(auto recovered, store::recover(context));
+  auto result = store::recover(context);
+  if (!result) return fail(with_advice(std::move(result).error(), path));
+  const store::Recovered& recovered = *result;
   impl->catalog =
       std::make_shared<store::Catalog>(impl->directory, impl->superblock.uuid, recovered.manifest, recovered.version);
   impl->values = std::make_unique<store::ValueReader>(impl->files, options.chunk_cache_bytes);
