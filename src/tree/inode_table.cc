@@ -7,8 +7,18 @@
 
 namespace cairn::tree {
 
-InodeTable::InodeTable(const Store& store, uint64_t idle_max)
-    : store_(store), idle_max_(std::max<uint64_t>(1, idle_max / kShards)) {}
+namespace {
+
+// Whether the store has all of an inode that only the table still refers to. Nobody can be holding its mutex then.
+bool can_be_loaded_again(Inode& inode) {
+  const ReadLock lock(inode.mutex);
+  return inode.loaded && inode.life == Life::kAlive && !inode.erased && !inode.dirty && inode.chunks.empty();
+}
+
+}  // namespace
+
+InodeTable::InodeTable(const Store& store, uint64_t objects_max)
+    : store_(store), objects_max_(std::max<uint64_t>(1, objects_max / kShards)) {}
 
 // Whoever finds no inode publishes a locked one and fills it: others wait for its mutex, nobody reads the store twice, and
 // no reader can bring back what a writer changed meanwhile. The analysis does not follow a lock into a shared object.
@@ -17,23 +27,20 @@ InodeRef InodeTable::get(Ino ino) NO_THREAD_SAFETY_ANALYSIS {
   InodeRef inode;
   {
     const MutexLock lock(shard.mutex);
-    if (const auto found = shard.slots.find(ino); found != shard.slots.end()) {
-      Slot& slot = found->second;
-      if (slot.idle) shard.idle.splice(shard.idle.begin(), shard.idle, slot.position);
+    Slot& slot = shard.slots[ino];
+    if (slot.inode) {
+      shard.recent.splice(shard.recent.begin(), shard.recent, slot.position);
       return slot.inode;
     }
     inode = std::make_shared<Inode>(ino);
     inode->mutex.lock();
-    Slot& slot = shard.slots.emplace(ino, Slot{.inode = inode, .position = {}}).first->second;
-    make_idle(shard, ino, slot);
+    put(shard, ino, slot, inode);
+    trim(shard);
   }
   load(*inode);
   const bool failed = !inode->loaded;
   inode->mutex.unlock();
-  if (failed) {
-    inode->erased = true;  // nothing of it is worth keeping: the next one to ask reads the store again
-    drop_if_uncounted(*inode);
-  }
+  if (failed) withdraw_failed(*inode);  // nothing of it is worth keeping: the next one to ask reads the store again
   return inode;
 }
 
@@ -55,37 +62,41 @@ void InodeTable::load(Inode& inode) {
   if (inode.attributes.links == 0) inode.life = Life::kDying;
 }
 
+void InodeTable::withdraw_failed(const Inode& inode) {
+  Shard& shard = shard_of(inode.ino);
+  const MutexLock lock(shard.mutex);
+  const auto found = shard.slots.find(inode.ino);
+  if (found == shard.slots.end() || found->second.inode.get() != &inode) return;
+  drop_object(shard, found->second);
+  if (!found->second.counted()) shard.slots.erase(found);
+}
+
 void InodeTable::publish(const InodeRef& inode, uint64_t lookups, uint64_t opens) {
   Shard& shard = shard_of(inode->ino);
   const MutexLock lock(shard.mutex);
   // Somebody who guesses numbers may just be finding out that there is no such inode.
   Slot& slot = shard.slots[inode->ino];
-  slot.inode = inode;
-  count(shard, slot, lookups, opens);
+  if (slot.inode) drop_object(shard, slot);
+  put(shard, inode->ino, slot, inode);
+  slot.lookups += lookups;
+  slot.opens += opens;
+  trim(shard);
 }
 
 void InodeTable::withdraw(const Inode& inode) {
   Shard& shard = shard_of(inode.ino);
   const MutexLock lock(shard.mutex);
   const auto found = shard.slots.find(inode.ino);
-  CHECK(found != shard.slots.end() && found->second.inode.get() == &inode && !found->second.idle);
+  CHECK(found != shard.slots.end() && found->second.inode.get() == &inode && found->second.counted());
+  drop_object(shard, found->second);
   shard.slots.erase(found);
-}
-
-void InodeTable::count(Shard& shard, Slot& slot, uint64_t lookups, uint64_t opens) {
-  if (slot.idle) {
-    shard.idle.erase(slot.position);
-    slot.idle = false;
-  }
-  slot.lookups += lookups;
-  slot.opens += opens;
 }
 
 void InodeTable::count_lookup(const Inode& inode) {
   Shard& shard = shard_of(inode.ino);
   const MutexLock lock(shard.mutex);
   const auto found = shard.slots.find(inode.ino);
-  if (found != shard.slots.end() && found->second.inode.get() == &inode) count(shard, found->second, 1, 0);
+  if (found != shard.slots.end() && found->second.inode.get() == &inode) ++found->second.lookups;
 }
 
 void InodeTable::count_open(const Inode& inode) {
@@ -93,7 +104,7 @@ void InodeTable::count_open(const Inode& inode) {
   const MutexLock lock(shard.mutex);
   const auto found = shard.slots.find(inode.ino);
   CHECK(found != shard.slots.end() && found->second.inode.get() == &inode);
-  count(shard, found->second, 0, 1);
+  ++found->second.opens;
 }
 
 uint64_t InodeTable::opens(const Inode& inode) const {
@@ -134,31 +145,36 @@ InodeRef InodeTable::release(Ino ino) {
 InodeRef InodeTable::uncounted(Shard& shard, Ino ino) {
   const auto found = shard.slots.find(ino);
   InodeRef inode = found->second.inode;
-  if (found->second.lookups != 0 || found->second.opens != 0) return inode;
-  if (inode->erased) {
-    shard.slots.erase(found);
-  } else {
-    make_idle(shard, ino, found->second);
-  }
+  if (found->second.counted()) return inode;
+  if (inode && inode->erased) drop_object(shard, found->second);
+  if (!found->second.inode) shard.slots.erase(found);
   return inode;
 }
 
-void InodeTable::make_idle(Shard& shard, Ino ino, Slot& slot) {
-  if (slot.idle) return;
-  shard.idle.push_front(ino);
-  slot.position = shard.idle.begin();
-  slot.idle = true;
-  // Dirty inodes and those in use are referenced from elsewhere too; a reference that only the table has can gain no other,
-  // as that takes the shard's mutex.
+void InodeTable::put(Shard& shard, Ino ino, Slot& slot, const InodeRef& inode) {
+  shard.recent.push_front(ino);
+  slot.inode = inode;
+  slot.position = shard.recent.begin();
+}
+
+void InodeTable::drop_object(Shard& shard, Slot& slot) {
+  shard.recent.erase(slot.position);
+  slot.inode.reset();
+}
+
+// Dirty inodes and those in use are referenced from elsewhere too; a reference that only the table has can gain no other, as
+// that takes the shard's mutex.
+void InodeTable::trim(Shard& shard) const {
   constexpr int kTries = 8;
-  for (int i = 0; i < kTries && shard.idle.size() > idle_max_; ++i) {
-    const auto last = std::prev(shard.idle.end());
-    const auto victim = shard.slots.find(*last);
-    if (victim->second.inode.use_count() == 1) {
-      shard.idle.erase(last);
-      shard.slots.erase(victim);
+  for (int i = 0; i < kTries && shard.recent.size() > objects_max_; ++i) {
+    const auto last = std::prev(shard.recent.end());
+    const auto found = shard.slots.find(*last);
+    Slot& slot = found->second;
+    if (slot.opens == 0 && slot.inode.use_count() == 1 && can_be_loaded_again(*slot.inode)) {
+      drop_object(shard, slot);
+      if (!slot.counted()) shard.slots.erase(found);
     } else {
-      shard.idle.splice(shard.idle.begin(), shard.idle, last);
+      shard.recent.splice(shard.recent.begin(), shard.recent, last);
     }
   }
 }
@@ -167,10 +183,8 @@ void InodeTable::drop_if_uncounted(const Inode& inode) {
   Shard& shard = shard_of(inode.ino);
   const MutexLock lock(shard.mutex);
   const auto found = shard.slots.find(inode.ino);
-  if (found == shard.slots.end() || found->second.inode.get() != &inode) return;
-  const Slot& slot = found->second;
-  if (slot.lookups != 0 || slot.opens != 0) return;
-  if (slot.idle) shard.idle.erase(slot.position);
+  if (found == shard.slots.end() || found->second.inode.get() != &inode || found->second.counted()) return;
+  drop_object(shard, found->second);
   shard.slots.erase(found);
 }
 
@@ -178,16 +192,16 @@ uint64_t InodeTable::counted() const {
   uint64_t n = 0;
   for (const Shard& shard : shards_) {
     const MutexLock lock(shard.mutex);
-    n += shard.slots.size() - shard.idle.size();
+    for (const auto& [ino, slot] : shard.slots) n += slot.counted() ? 1 : 0;
   }
   return n;
 }
 
-uint64_t InodeTable::size() const {
+uint64_t InodeTable::objects() const {
   uint64_t n = 0;
   for (const Shard& shard : shards_) {
     const MutexLock lock(shard.mutex);
-    n += shard.slots.size();
+    n += shard.recent.size();
   }
   return n;
 }

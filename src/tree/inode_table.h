@@ -14,11 +14,12 @@
 
 namespace cairn::tree {
 
-// Loads inodes from the store on demand. There is one object for each number as long as anybody uses it, counts it or it is
-// dirty; idle clean ones stay up to a bound, least recently used first out. Thread-safe; `store` outlives it.
+// Loads inodes from the store on demand. There is at most one object for each number; it stays as long as anybody uses it or
+// has it open, it is dirty, or has no name. Others stay up to a bound, least recently used first out: what the kernel merely
+// knows, as it may know millions, keeps nothing but its count. Thread-safe; `store` outlives it.
 class InodeTable {
  public:
-  InodeTable(const Store& store, uint64_t idle_max);
+  InodeTable(const Store& store, uint64_t objects_max);
 
   // The inode, read from the store if need be. A failure to read is kept in the object: require_usable() tells, once locked.
   InodeRef get(Ino ino);
@@ -41,20 +42,20 @@ class InodeTable {
   void drop_if_uncounted(const Inode& inode);
 
   [[nodiscard]] uint64_t counted() const;  // inodes with a lookup or open count
-  [[nodiscard]] uint64_t size() const;
+  [[nodiscard]] uint64_t objects() const;  // in memory
 
  private:
   struct Slot {
-    InodeRef inode;
+    InodeRef inode;  // null: there is no object, only counts
     uint64_t lookups = 0;
     uint64_t opens = 0;
-    bool idle = false;
-    std::list<Ino>::iterator position;  // in `idle`, if it is
+    std::list<Ino>::iterator position;  // in `recent`, if there is an object
+    [[nodiscard]] bool counted() const { return lookups != 0 || opens != 0; }
   };
   struct Shard {
     mutable Mutex mutex;  // a leaf
     std::unordered_map<Ino, Slot> slots GUARDED_BY(mutex);
-    std::list<Ino> idle GUARDED_BY(mutex);  // neither counted nor erased; most recently used first
+    std::list<Ino> recent GUARDED_BY(mutex);  // those with an object; most recently used first
   };
 
   static constexpr size_t kShards = 64;
@@ -62,12 +63,15 @@ class InodeTable {
   [[nodiscard]] const Shard& shard_of(Ino ino) const { return shards_[ino % kShards]; }
 
   void load(Inode& inode) REQUIRES(inode.mutex);
-  static void count(Shard& shard, Slot& slot, uint64_t lookups, uint64_t opens) REQUIRES(shard.mutex);
+  void withdraw_failed(const Inode& inode);
+  // The slot gets an object, or its object is used again.
+  static void put(Shard& shard, Ino ino, Slot& slot, const InodeRef& inode) REQUIRES(shard.mutex);
+  static void drop_object(Shard& shard, Slot& slot) REQUIRES(shard.mutex);
+  void trim(Shard& shard) const REQUIRES(shard.mutex);
   InodeRef uncounted(Shard& shard, Ino ino) REQUIRES(shard.mutex);
-  void make_idle(Shard& shard, Ino ino, Slot& slot) REQUIRES(shard.mutex);
 
   const Store& store_;
-  const uint64_t idle_max_;  // for each shard
+  const uint64_t objects_max_;  // for each shard
   std::array<Shard, kShards> shards_;
 };
 

@@ -9,7 +9,7 @@
 namespace cairn::tree {
 namespace {
 
-constexpr uint64_t kIdleInodes = 65536;     // at about 500 bytes each
+constexpr uint64_t kInodeObjects = 65536;   // at about 500 bytes each; what the kernel merely knows takes a tenth
 constexpr uint64_t kAttributesKeySize = 9;  // bytes
 
 // What is new in the chunk, or all of it.
@@ -51,7 +51,7 @@ Tree::Tree(Store& engine, const FsOptions& choices)
       options(choices),
       logger(choices.logger ? choices.logger : null_logger()),
       chunk_bits(static_cast<uint8_t>(std::bit_width(engine.stats().chunk_size) - 1)),
-      inodes(engine, kIdleInodes),
+      inodes(engine, kInodeObjects),
       sweeper(*this) {}
 
 Time Tree::now() const {
