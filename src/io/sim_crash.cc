@@ -207,7 +207,9 @@ std::shared_ptr<SimContent> chosen_content(const FileNode& file, const CrashPlan
       builder.add(*op, false, [landed = plan.landed(op->order)](uint64_t) { return landed; });
       continue;
     }
-    builder.add(*op, true, [&](uint64_t sector) { return (sector < plan.tear) != plan.tail_lands; });
+    builder.add(*op, true, [&](uint64_t sector) {
+      return plan.hole ? sector != plan.tear : (sector < plan.tear) != plan.tail_lands;
+    });
     if (plan.cut_size) size_limit = plan.tear * kSectorSize;
   }
   const auto unwritten = [&](uint64_t sector) { return plan.stale ? pick_stale(stale, 0, sector) : nullptr; };

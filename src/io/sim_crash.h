@@ -45,6 +45,7 @@ struct CrashPlan {
   uint64_t torn = kNone;    // the order of a write
   uint64_t tear = 0;        // of that write, the sectors below this one land (numbered from the start of the file)
   bool tail_lands = false;  // or rather those from it on
+  bool hole = false;        // or rather all but it
   bool cut_size = false;    // and the file ends there, unless it was longer before
 
   [[nodiscard]] bool landed(uint64_t order) const { return landing.contains(order); }
@@ -68,7 +69,7 @@ class StateHash {
 
 // Calls `found` with different states and their hashes, at most `limit`: every subset of the unsynced operations, each as a whole (in
 // NameOrder::kOrdered, with prefixes of those on names), with unwritten bytes zero and stale; then every write torn at
-// each of its sectors, in both directions, with the operations before it and with all.
+// each of its sectors, in both directions, with the operations before it and with all; and with a hole of one sector.
 // True if that was everything. False if `limit` cut it short, or if more than 10 operations are open: then single
 // operations, all but one, prefixes and random subsets stand for all.
 // `hash` may be kept for later enumerations of the same run, which then need not hash shared content again.

@@ -115,6 +115,8 @@ class Enumerator {
           plans.push_back(plan);
           plan.cut_size = false;
           plan.tail_lands = true;
+          plans.push_back(plan);
+          plan.hole = true;
           plans.push_back(std::move(plan));
         }
       }

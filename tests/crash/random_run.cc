@@ -35,14 +35,18 @@ std::string some_path(io::SimRandom& random) {
 }
 
 // How often each kind comes; the order is that of Op::Kind.
-constexpr std::array kWeights = {9, 4, 1, 16, 10, 6, 3, 8, 2, 4, 8, 2, 3, 1, 2, 3, 2, 6, 2, 8, 2, 2, 1, 1};
+using Weights = std::array<int, 24>;
+constexpr Weights kMixed = {9, 4, 1, 16, 10, 6, 3, 8, 2, 4, 8, 2, 3, 1, 2, 3, 2, 6, 2, 8, 2, 2, 1, 1};
 
-Op random_op(io::SimRandom& random, uint64_t chunk_size) {
+// Few names, much content, many seals: the log turns over, is merged and compacted.
+constexpr Weights kChurn = {6, 2, 0, 30, 8, 6, 2, 4, 1, 3, 8, 2, 2, 1, 1, 2, 2, 5, 2, 8, 6, 14, 5, 2};
+
+Op random_op(io::SimRandom& random, uint64_t chunk_size, const Weights& weights) {
   uint64_t sum = 0;
-  for (const int weight : kWeights) sum += static_cast<uint64_t>(weight);
+  for (const int weight : weights) sum += static_cast<uint64_t>(weight);
   uint64_t at = random.below(sum);
   size_t kind = 0;
-  while (at >= static_cast<uint64_t>(kWeights.at(kind))) at -= static_cast<uint64_t>(kWeights.at(kind++));
+  while (at >= static_cast<uint64_t>(weights.at(kind))) at -= static_cast<uint64_t>(weights.at(kind++));
   Op op{.kind = static_cast<Kind>(kind), .path = some_path(random), .target = some_path(random)};
   op.fill = static_cast<char>('A' + random.below(60));
   op.offset = random.below(4) == 0 ? random.below(4) * chunk_size : random.below(3 * chunk_size);
@@ -77,7 +81,7 @@ Result<RandomRuns::Done> RandomRuns::perform(uint64_t seed) {
   const bool is_long = random.below(3) == 0;
   const uint64_t length = is_long ? 60 + random.below(120) : 4 + random.below(16);
   for (uint64_t i = 0; i < length; ++i) {
-    const Op op = random_op(random, base->setting.chunk_size);
+    const Op op = random_op(random, base->setting.chunk_size, is_long ? kChurn : kMixed);
     if (op.kind == Kind::kReopen) note(run->stats());
     if (auto done = run->apply(op); !done)
       return fail(done.error().code,
@@ -101,7 +105,8 @@ Result<Counts> RandomRuns::run(uint64_t seed) {
   Effort effort;
   effort.random_states = is_long ? 2 : 8;
   effort.states_max = is_long ? 8 : 60;
-  effort.boundary_one_in = is_long ? 4 : 1;
+  effort.boundary_one_in = is_long ? 6 : 1;
+  effort.fsck_one_in = is_long ? 6 : 32;
   Checker checker(effort, seed);
   if (auto checked = checker.check(*run, 0, run->mutations()); !checked)
     return fail(checked.error().code, fmt::format("seed {}: {}", seed, checked.error().message));

@@ -25,7 +25,7 @@ TEST(CrashRandom, OneSeedIsOneRunAndAnotherIsAnother) {
 }
 
 TEST(CrashRandom, AfterAnyCrashTheTreeIsOneThatItWasAndNothingSyncedIsGone) {
-  constexpr uint64_t kRuns = is_sanitized() ? 60 : 700;
+  constexpr uint64_t kRuns = is_sanitized() ? 50 : 500;
   RandomRuns runs;
   Counts counts;
   for (uint64_t seed = 1; seed <= kRuns; ++seed) {

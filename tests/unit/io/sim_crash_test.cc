@@ -253,7 +253,7 @@ TEST_F(SimCrash, EnumerationTearsEveryWriteAtEverySector) {
     shapes.insert({after[0], after[kSectorSize], after[2 * kSectorSize]});
   }
   EXPECT_TRUE(states.complete);
-  EXPECT_EQ(shapes, (std::set<std::string>{"ooo", "nnn", "noo", "nno", "onn", "oon"}));
+  EXPECT_EQ(shapes, (std::set<std::string>{"ooo", "nnn", "noo", "nno", "onn", "oon", "non"}));
   EXPECT_EQ(states.envs.size(), shapes.size()) << "no state twice";
 }
 
