@@ -70,7 +70,8 @@ Result<void> check_manifest(Checker& c) {
     return {};
   }
   const Error& e = manifest.error();
-  if (e.code == ErrorCode::kIo || e.code == ErrorCode::kUnsupported) return fail(e);
+  if (e.code == ErrorCode::kIo || e.code == ErrorCode::kOutOfMemory) return fail(e);
+  // What version the store has is for the superblock to say: one that only the manifest has is damage.
   const auto what = e.code == ErrorCode::kNotFound ? std::string("missing") : e.message;
   c.find(1, index::kManifestFile, "manifest", 0, what).rebuildable = true;
   return {};
