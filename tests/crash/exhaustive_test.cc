@@ -95,7 +95,7 @@ TEST(CrashExhaustive, AfterThreeOperations) {
   EXPECT_GT(run_all({.prepared = prepared()}, 3, kShare), 90'000 / kShare / 2);
 }
 TEST(CrashExhaustive, AfterThreeOperationsInACache) {
-  EXPECT_GT(run_all({.mode = Mode::kCache, .prepared = prepared()}, 3, 2 * kShare + 1), 20'000 / kShare / 2);
+  EXPECT_GT(run_all({.mode = Mode::kCache, .prepared = prepared()}, 3, kShare), 60'000 / kShare / 2);
 }
 
 }  // namespace
