@@ -185,6 +185,24 @@ class Store {
   // before the first operation; cleared (empty function) after the last.
   void set_commit_hook(std::function<Result<void>(Operation&)> hook);
 
+  // ---- Room, in cache mode (design §6) ----
+  //
+  // The store never takes more than its limit. begin(kGrow) waits while there is no room, until the layer above has erased
+  // enough and what was erased is reclaimed; kNoSpace only when nothing can be evicted and nothing reclaimed any more.
+
+  // Bytes (logged size: log_cost() of what is erased) that ought to be erased now, so that the store gets a little below its
+  // limit, one slab ahead; what is dead already and on its way out is taken into account. 0: nothing has to go.
+  [[nodiscard]] uint64_t room_deficit() const;
+  // `hook` is called from a background thread, without locks, whenever room_deficit() has become more than 0, and not again
+  // before evicted(). It erases about that much through Operations of kind kFree, here or elsewhere, and then calls evicted().
+  // Set once, before the first operation; an empty function takes it away, and returns when no call is under way. Without a
+  // hook nothing is evicted.
+  void set_room_hook(std::function<void()> hook);
+  // The answer to the hook. `more` false: nothing is left that may be evicted, so whoever waits for room gets kNoSpace once
+  // nothing can be reclaimed either. `more` true without a call of the hook: something has become evictable (a pin or an
+  // open file is gone).
+  void evicted(bool more);
+
   class Impl;
 
  private:

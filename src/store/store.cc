@@ -62,8 +62,13 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
   config.on_sealed = [maintenance] {
     if (auto m = maintenance->lock()) m->kick();
   };
+  if (impl.superblock.limit != 0) impl.evictions = std::make_shared<store::Evictions>(*impl.env);
   if (impl.superblock.limit != 0)
-    config.has_room = [&impl](uint64_t bytes) { return impl.allocated() + bytes <= impl.superblock.limit; };
+    config.has_room = [&impl](uint64_t bytes) {
+      if (impl.allocated() + bytes <= impl.superblock.limit) return true;
+      impl.evictions->request();
+      return false;
+    };
   impl.log = std::make_shared<store::LogWriter>(config, impl.catalog.get(), recovered.start);
   store::Maintenance::Config maintenance_config{impl.env,    impl.index_directory, impl.files,
                                                 impl.filter, impl.superblock,      impl.logger};
@@ -203,6 +208,19 @@ Result<void> Store::seal() {
 Result<void> Store::settle() {
   if (!impl_->log) return {};
   return impl_->maintenance->settle();
+}
+
+uint64_t Store::room_deficit() const {
+  const uint64_t wanted = impl_->allocated() + (kUnsealedSegments + 2) * impl_->superblock.segment_size;
+  return !impl_->evictions || wanted <= impl_->superblock.limit ? 0 : wanted - impl_->superblock.limit;
+}
+
+void Store::set_room_hook(std::function<void()> hook) {
+  if (impl_->evictions) impl_->evictions->set_hook(std::move(hook));
+}
+
+void Store::evicted(bool more) {
+  if (impl_->evictions && impl_->evictions->answered(more)) impl_->maintenance->kick();
 }
 
 uint64_t Store::next_number() { return impl_->log ? impl_->log->next_number() : impl_->read_only_next_number++; }

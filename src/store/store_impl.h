@@ -11,6 +11,7 @@
 #include "format/superblock.h"
 #include "io/env.h"
 #include "store/catalog.h"
+#include "store/evictions.h"
 #include "store/log_writer.h"
 #include "store/maintenance.h"
 #include "store/segment_set.h"
@@ -33,6 +34,7 @@ class Store::Impl {
   std::shared_ptr<store::Catalog> catalog;
   std::unique_ptr<store::ValueReader> values;
   std::shared_ptr<store::KeyFilter> filter;         // none when read-only
+  std::shared_ptr<store::Evictions> evictions;      // cache mode, unless read-only
   std::shared_ptr<store::LogWriter> log;            // none when read-only
   std::shared_ptr<store::Maintenance> maintenance;  // none when read-only
   std::atomic<uint64_t> read_only_next_number = 1024;

@@ -1,0 +1,38 @@
+// Asks the layer above to let go of what it can do without, when room gets short.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/mutex.h"
+#include "io/env.h"
+
+namespace cairn::store {
+
+// Keeps the hook of Store::set_room_hook() and whether its answer is still out: one call at a time. Thread-safe.
+class Evictions : public std::enable_shared_from_this<Evictions> {
+ public:
+  explicit Evictions(io::Env& env) : env_(env) {}
+
+  // Waits for a call of the old hook that is under way.
+  void set_hook(std::function<void()> hook) EXCLUDES(mu_);
+  // Has the hook called in the background, unless there is none, its last answer is still out, or it said that nothing is
+  // left (forget_exhaustion() asks again). True if an answer is to come.
+  bool request() EXCLUDES(mu_);
+  // The answer. True if the state has changed: an answer was out, or something can be evicted again.
+  bool answered(bool more) EXCLUDES(mu_);
+  void forget_exhaustion() EXCLUDES(mu_);
+
+ private:
+  void call() EXCLUDES(mu_);
+
+  io::Env& env_;
+  mutable Mutex mu_;  // a leaf
+  CondVar changed_;
+  std::function<void()> hook_ GUARDED_BY(mu_);
+  bool asked_ GUARDED_BY(mu_) = false;      // the answer is out
+  bool queued_ GUARDED_BY(mu_) = false;     // the call has been handed to the executor, and has not returned
+  bool exhausted_ GUARDED_BY(mu_) = false;  // nothing was left when it was last asked
+};
+
+}  // namespace cairn::store
