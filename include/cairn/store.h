@@ -108,6 +108,14 @@ struct StoreStats {
   uint64_t segments = 0, tables = 0, runs = 0, unmerged_footers = 0;
   uint64_t seals = 0, commits = 0, merges = 0, compactions = 0;
   uint64_t last_seq = 0, durable_seq = 0;
+  // Since the store was opened, bytes:
+  uint64_t bytes_in = 0;       // of values as they were given
+  uint64_t bytes_logged = 0;   // of sealed segments: values as stored, and everything around them
+  uint64_t bytes_copied = 0;   // written by merges and compaction
+  uint64_t punched_bytes = 0;  // given back inside segments
+  // On disk for each byte that lives; and written for each byte logged. 0: not known yet.
+  double space_amplification = 0, write_amplification = 0;
+  uint64_t room_deficit = 0;   // bytes, see Store::room_deficit()
   uint64_t corrupt_reads = 0;  // reads that failed verification
   bool read_only = false;
   std::string read_only_reason;  // why, if it became so by itself

@@ -282,6 +282,14 @@ Result<void> write_new_file(io::Directory& store, ByteView bytes) {
   return file->close();
 }
 
+Result<void> write_spare_file(const SpareFile& spare, ByteView bytes) {
+  TRY_ASSIGN(const auto file, spare(kNewManifestFile));
+  TRY(file->pwrite(0, bytes));
+  TRY(file->truncate(bytes.size()));
+  TRY(file->sync());
+  return file->close();
+}
+
 }  // namespace
 
 Bytes encode_manifest(const Manifest& manifest, const std::array<unsigned char, 16>& uuid) {
@@ -331,12 +339,14 @@ Result<Manifest> read_manifest(const io::Directory& store, const std::array<unsi
   return decode_manifest(bytes, uuid);
 }
 
-Result<void> write_manifest(io::Directory& store, const Manifest& manifest, const std::array<unsigned char, 16>& uuid) {
-  if (auto written = write_new_file(store, encode_manifest(manifest, uuid)); !written) {
-    // Gives its room back where a full disk was the reason. If that fails too, the next attempt removes it.
-    (void)store.unlink(kNewManifestFile);
-    return written;
-  }
+Result<void> write_manifest(io::Directory& store, const Manifest& manifest, const std::array<unsigned char, 16>& uuid,
+                            const SpareFile& spare) {
+  const Bytes bytes = encode_manifest(manifest, uuid);
+  auto written = write_new_file(store, bytes);
+  // Gives its room back where a full disk was the reason. If that fails too, the next attempt removes it.
+  if (!written) (void)store.unlink(kNewManifestFile);
+  if (!written && written.error().code == ErrorCode::kNoSpace && spare) written = write_spare_file(spare, bytes);
+  if (!written) return written;
   TRY(store.rename(kNewManifestFile, kManifestFile));
   return store.sync();
 }

@@ -7,6 +7,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -75,8 +77,11 @@ Result<Manifest> decode_manifest(ByteView bytes, const std::array<unsigned char,
 
 // Reads `manifest` in `store`. kNotFound if missing.
 Result<Manifest> read_manifest(const io::Directory& store, const std::array<unsigned char, 16>& uuid);
-// Replaces it atomically and durably. After an error the old or the new one is in place.
-Result<void> write_manifest(io::Directory& store, const Manifest& manifest, const std::array<unsigned char, 16>& uuid);
+// Replaces it atomically and durably. After an error the old or the new one is in place. `spare`, if given, makes the file for
+// it, with room, where the disk has none.
+using SpareFile = std::function<Result<std::unique_ptr<io::File>>(const std::string& name)>;
+Result<void> write_manifest(io::Directory& store, const Manifest& manifest, const std::array<unsigned char, 16>& uuid,
+                            const SpareFile& spare = {});
 
 Bytes table_file_name(TableId id);
 std::optional<TableId> parse_table_file_name(ByteView name);

@@ -36,8 +36,9 @@ class TableWriter {
     const Bytes bytes = builder_->finish();
     builder_.reset();
     table_.file_size = bytes.size();
-    TRY_ASSIGN(const std::unique_ptr<io::File> file, options_.create(table_.id));
+    TRY_ASSIGN(const std::unique_ptr<io::File> file, options_.create(table_.id, bytes.size()));
     TRY(file->pwrite(0, bytes));
+    TRY(file->truncate(bytes.size()));
     TRY(file->sync());
     TRY(file->close());
     written_ += bytes.size();

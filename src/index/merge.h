@@ -29,9 +29,10 @@ struct MergeOptions {
   bool bottom = false;
   uint64_t max_table_bytes = kMaxTableBytes;
   uint64_t max_step_bytes = kMaxMergeStepBytes;
-  std::function<TableId()> next_id;                                  // a new one each time
-  std::function<Result<std::unique_ptr<io::File>>(TableId)> create;  // table_file_name() in index/, must not exist
-  std::function<uint64_t()> random;                                  // Env::random(): salts
+  std::function<TableId()> next_id;  // a new one each time
+  // table_file_name() in index/, which must not exist. `size` bytes will be written, and the file cut to that.
+  std::function<Result<std::unique_ptr<io::File>>(TableId, uint64_t size)> create;
+  std::function<uint64_t()> random;  // Env::random(): salts
 };
 
 struct MergeOutput {

@@ -98,6 +98,7 @@ SimContent& SimDisk::writable(FileNode& file) {
 
 void SimDisk::finish(FileNode& file, DataOp op, uint64_t pages_before) {
   used_pages_ = used_pages_ + file.current->allocated_pages() - pages_before;
+  peak_pages_ = std::max(peak_pages_, used_pages_);
   op.order = next_order_++;
   op.size_after = file.current->size();
   file.diverged = file.diverged || op.lost;

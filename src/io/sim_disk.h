@@ -129,6 +129,7 @@ class SimDisk {
   void set_capacity(uint64_t pages) { capacity_pages_ = pages; }
   [[nodiscard]] uint64_t capacity_pages() const { return capacity_pages_; }
   [[nodiscard]] uint64_t used_pages() const { return used_pages_; }
+  [[nodiscard]] uint64_t peak_pages() const { return peak_pages_; }  // the most there ever were
 
   [[nodiscard]] const FileMap& files() const { return files_; }
   [[nodiscard]] const DirMap& dirs() const { return dirs_; }
@@ -160,6 +161,7 @@ class SimDisk {
   std::deque<StalePage> freed_;
   uint64_t capacity_pages_ = 0;
   uint64_t used_pages_ = 0;
+  uint64_t peak_pages_ = 0;
   NodeId next_node_ = kRootNode + 1;
   uint64_t next_order_ = 0;
 };

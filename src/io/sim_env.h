@@ -95,6 +95,8 @@ class SimEnv final : public Env {
   // Space of the disk, in bytes, rounded down to pages of 4 KiB; 0 is no end. Pages of files count, names are free.
   void set_capacity(uint64_t bytes);
   [[nodiscard]] uint64_t used() const { return world_->disk.used_pages() * kPageSize; }  // bytes
+  // The most that was used after any call so far, bytes.
+  [[nodiscard]] uint64_t peak_used() const { return world_->disk.peak_pages() * kPageSize; }
 
   // --- what is there, and damage; none of it counts as a call ---
   // `path` names an existing file (CHECK). Damage hits what is on disk and what the cache holds.

@@ -17,6 +17,7 @@ namespace cairn {
 namespace {
 
 constexpr uint32_t kExtentPieceSize = 1u << 20;  // bytes; what one ranged read of an extent verifies at least
+constexpr size_t kLookedUp = 16 << 10;  // bytes of a value beside which looking up what it replaces costs nothing
 
 }  // namespace
 
@@ -84,6 +85,16 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
   return out;
 }
 
+// An estimate: it only says how much room is on its way. So an index that cannot be read counts as nothing here; reads report it.
+uint64_t Store::Impl::replaced_by(const store::PreparedChange& change) const {
+  const bool erase = change.type == format::RecordType::kErase;
+  if (!erase && (superblock.limit == 0 || change.stored.size() < kLookedUp)) return 0;
+  if (filter && !filter->may_contain(index::Table::hash(change.key))) return 0;
+  const auto found = catalog->current()->find(change.key, kMaxSeq);
+  if (!found || !*found || (*found)->entry.type == format::RecordType::kErase) return 0;
+  return format::record_size(change.key.size(), (*found)->entry.stored_length);
+}
+
 // The value goes to a segment of its own, synced; the record that will be written holds only where it is.
 Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::PreparedChange& out) {
   format::SegmentHeader header;
@@ -94,6 +105,12 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   const auto name = format::segment_file_name(header.id);
   const auto new_name = format::new_segment_file_name(header.id);
   io::Directory& segments = *files->directory;
+  const uint64_t pieces = (change.value.size() + kExtentPieceSize - 1) / kExtentPieceSize;
+  const uint64_t charge =
+      store::Room::charge(format::extent_piece_offset(change.key.size(), kExtentPieceSize, pieces) + io::kBlockSize);
+  if (!room->take(charge, store::Room::Use::kGrow))
+    return fail(ErrorCode::kNoSpace, "the store's limit leaves no room for a large value");
+  store::RoomClaim claim(room.get(), charge);
   auto created = segments.open(new_name, {io::OpenMode::kCreate, false});
   if (!created) return fail(io::own_file_error(std::move(created).error()));
   const std::unique_ptr<io::File> file = std::move(*created);
@@ -120,10 +137,15 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   meta.salt = header.salt;
   meta.file_size = stat.size;
   out.extent = std::make_shared<store::Segment>(meta, files);
-  out.extent->retire([files = files, logger = logger](SegmentId id) {
+  claim.shrink_to(out.extent->charge());
+  out.extent->retire([files = files, logger = logger, room = room, charge = claim.keep()](SegmentId id) {
     const auto unused = format::segment_file_name(id);
     files->files->forget(unused);
-    if (auto gone = files->directory->unlink(unused); !gone) logger->warn("extent_left_behind file={}", unused);
+    if (auto gone = files->directory->unlink(unused); gone) {
+      room->give_back(charge);
+    } else {
+      logger->warn("extent_left_behind file={}", unused);
+    }
   });
   const auto pointer = format::encode_extent_pointer({header.id, change.value.size(), header.salt, kExtentPieceSize});
   out.type = format::RecordType::kExtent;

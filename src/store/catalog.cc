@@ -8,15 +8,7 @@
 namespace cairn::store {
 namespace {
 
-uint64_t blocks(uint64_t bytes) { return (bytes + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize; }
-
-uint64_t allocated_bytes(const Version& version) {
-  uint64_t sum = 0;
-  for (const auto& segment : version.segments->all()) sum += blocks(segment->meta().file_size);
-  for (const auto& run : version.runs)
-    for (const RunTable& table : run->tables) sum += blocks(table.meta.file_size);
-  return sum;
-}
+constexpr size_t kFormerPruned = 16;  // former versions that are kept without a look whether anybody reads them
 
 }  // namespace
 
@@ -27,8 +19,24 @@ Catalog::Catalog(std::shared_ptr<io::Directory> store, std::array<unsigned char,
       next_segment_(manifest.next_segment.value),
       next_table_(manifest.next_table.value),
       manifest_(std::move(manifest)),
-      version_(std::move(version)) {
-  allocated_ = allocated_bytes(*version_);
+      version_(std::move(version)) {}
+
+void Catalog::set_spare(index::SpareFile spare) {
+  MutexLock lock(manifest_mu_);
+  spare_ = std::move(spare);
+}
+
+uint64_t Catalog::renew() {
+  std::shared_ptr<const Version> before;
+  MutexLock lock(mu_);
+  before = replace([](Version&) {});
+  return number_;
+}
+
+bool Catalog::readers_before(uint64_t number) const {
+  MutexLock lock(mu_);
+  return std::any_of(former_.begin(), former_.end(),
+                     [&](const Former& f) { return f.number < number && !f.readers.expired(); });
 }
 
 std::shared_ptr<const Version> Catalog::current() const {
@@ -45,7 +53,8 @@ std::pair<std::shared_ptr<const Version>, SeqNo> Catalog::current_at(const std::
 std::shared_ptr<const Version> Catalog::replace(const std::function<void(Version&)>& change) {
   auto next = std::make_shared<Version>(*version_);
   change(*next);
-  allocated_ = allocated_bytes(*next);
+  if (former_.size() >= kFormerPruned) std::erase_if(former_, [](const Former& f) { return f.readers.expired(); });
+  former_.push_back({number_++, version_});
   return std::exchange(version_, std::move(next));
 }
 
@@ -120,7 +129,7 @@ Result<void> Catalog::apply(const std::function<void(index::Manifest&)>& edit_ma
     if (ea != eb) return eb;
     return ea ? a.id < b.id : a.range.first < b.range.first;
   });
-  TRY(index::write_manifest(*store_, manifest, uuid_));
+  TRY(index::write_manifest(*store_, manifest, uuid_, spare_));
   manifest_ = manifest;
   std::shared_ptr<const Version> before;
   MutexLock lock(mu_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -22,14 +23,17 @@ class Catalog {
  public:
   Catalog(std::shared_ptr<io::Directory> store, std::array<unsigned char, 16> uuid, index::Manifest manifest,
           std::shared_ptr<const Version> version);
+  void set_spare(index::SpareFile spare) EXCLUDES(manifest_mu_);
 
   [[nodiscard]] std::shared_ptr<const Version> current() const EXCLUDES(mu_);
   // The version and a sequence number that fit together: everything merged away in it is older. `visible` is read inside.
   std::pair<std::shared_ptr<const Version>, SeqNo> current_at(const std::function<SeqNo()>& visible) const
       EXCLUDES(mu_);
 
-  // Allocated bytes of all sealed segments and tables of the current version. Cheap.
-  [[nodiscard]] uint64_t allocated() const { return allocated_.load(); }
+  // Makes the next version, equal to the current one, current, and gives its number. Once readers_before() says no for it,
+  // whoever reads saw everything that was visible now.
+  uint64_t renew() EXCLUDES(mu_);
+  [[nodiscard]] bool readers_before(uint64_t number) const EXCLUDES(mu_);
 
   SegmentId new_segment_id() { return SegmentId(next_segment_.fetch_add(1)); }
   TableId new_table_id() { return TableId(next_table_.fetch_add(1)); }
@@ -59,11 +63,17 @@ class Catalog {
   const std::array<unsigned char, 16> uuid_;
   std::atomic<uint64_t> next_segment_;
   std::atomic<uint64_t> next_table_;
-  std::atomic<uint64_t> allocated_ = 0;
   mutable Mutex manifest_mu_;  // held while the manifest is written
   index::Manifest manifest_ GUARDED_BY(manifest_mu_);
+  index::SpareFile spare_ GUARDED_BY(manifest_mu_);
   mutable Mutex mu_;
   std::shared_ptr<const Version> version_ GUARDED_BY(mu_);
+  uint64_t number_ GUARDED_BY(mu_) = 0;  // of version_
+  struct Former {
+    uint64_t number;
+    std::weak_ptr<const Version> readers;
+  };
+  mutable std::deque<Former> former_ GUARDED_BY(mu_);  // versions before, ascending, perhaps still read
 };
 
 }  // namespace cairn::store

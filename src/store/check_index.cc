@@ -106,13 +106,19 @@ Result<void> walk(Walk& w) {
 
 }  // namespace
 
-Result<void> check_index(io::Directory& directory, const std::string& path, const format::Superblock& superblock,
-                         const std::shared_ptr<const SegmentFiles>& files, const Finding& finding) {
+Result<Recovered> recover_for_check(io::Directory& directory, const std::string& path,
+                                    const format::Superblock& superblock,
+                                    const std::shared_ptr<const SegmentFiles>& files) {
   TRY_ASSIGN(auto opened, directory.open_dir(index::kIndexDir));
   const std::shared_ptr<io::Directory> index_directory = std::move(opened);
   const auto logger = null_logger();
   const RecoverContext context{path, &directory, files, index_directory, superblock, true, logger.get()};
-  TRY_ASSIGN(const auto recovered, recover(context));
+  return recover(context);
+}
+
+Result<void> check_index(io::Directory& directory, const std::string& path, const format::Superblock& superblock,
+                         const std::shared_ptr<const SegmentFiles>& files, const Finding& finding) {
+  TRY_ASSIGN(const auto recovered, recover_for_check(directory, path, superblock, files));
   ValueReader values(files, 0);
   Liveness liveness;
   TRY_ASSIGN(const auto header, load_liveness(*recovered.version, values, liveness, finding));

@@ -8,6 +8,7 @@
 #include "cairn/result.h"
 #include "format/superblock.h"
 #include "io/env.h"
+#include "store/recover.h"
 #include "store/segment_set.h"
 
 namespace cairn::store {
@@ -17,5 +18,10 @@ namespace cairn::store {
 Result<void> check_index(io::Directory& directory, const std::string& path, const format::Superblock& superblock,
                          const std::shared_ptr<const SegmentFiles>& files,
                          const std::function<void(const std::string&)>& finding);
+
+// The store as the next mount would see it. Writes nothing.
+Result<Recovered> recover_for_check(io::Directory& directory, const std::string& path,
+                                    const format::Superblock& superblock,
+                                    const std::shared_ptr<const SegmentFiles>& files);
 
 }  // namespace cairn::store

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "base/log.h"
 #include "base/try.h"
+#include "format/decode.h"
 #include "index/manifest.h"
 #include "index/table.h"
 #include "log/scan.h"
@@ -28,7 +31,8 @@ struct Checker {
   std::shared_ptr<const SegmentFiles> files{};
   format::Superblock superblock{};
   std::optional<index::Manifest> manifest{};
-  std::map<SegmentId, format::SegmentHeader> headers{};  // of the segment files whose header is good
+  std::map<SegmentId, format::SegmentHeader> headers{};              // of the segment files whose header is good
+  std::vector<std::pair<std::string, log::Damage>> maybe_punched{};  // file name, and what does not verify in it
 
   FsckFinding& find(int pass, std::string file, std::string structure, uint64_t offset, std::string message) {
     FsckFinding f;
@@ -161,6 +165,34 @@ void report_damage(Checker& c, const std::string& name, const log::Damage& d) {
   if (!d.key.empty()) c.out.damaged_keys.push_back({c.out.report.findings.size() - 1, d.key});
 }
 
+// A value in a cache of which at least one whole block reads as zeros: perhaps it is dead, and was punched (design §4.5).
+bool may_be_punched(const Checker& c, const index::ManifestSegment* meta, const log::SegmentScan& scan,
+                    const log::Damage& d) {
+  if (c.superblock.mode != Mode::kCache || !meta || !meta->covered || d.key.empty() || !d.what.starts_with("value"))
+    return false;
+  const uint64_t end = std::min<uint64_t>(d.offset + d.length, scan.image->size());
+  for (uint64_t at = (d.offset + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize; at + io::kBlockSize <= end;
+       at += io::kBlockSize)
+    if (format::all_zero(ByteView(*scan.image).substr(at, io::kBlockSize))) return true;
+  return false;
+}
+
+// What may be punched is damage all the same unless something newer has taken its place.
+Result<void> settle_punched(Checker& c) {
+  if (c.maybe_punched.empty()) return {};
+  auto recovered = recover_for_check(c.directory, c.path, c.superblock, c.files);
+  if (!recovered && recovered.error().code == ErrorCode::kIo) return fail(recovered.error());
+  for (const auto& [name, damage] : c.maybe_punched) {
+    bool dead = false;
+    if (recovered) {
+      const auto newest = recovered->version->find(damage.key, kMaxSeq);
+      dead = newest && (!*newest || (*newest)->entry.seq > damage.seq);
+    }
+    if (!dead) report_damage(c, name, damage);
+  }
+  return {};
+}
+
 // The footer must list exactly the records that the walk found.
 Result<void> compare_footer(Checker& c, const std::string& name, const log::SegmentScan& scan,
                             const index::Table& footer) {
@@ -240,7 +272,11 @@ Result<void> check_segment(Checker& c, SegmentId id, const format::SegmentHeader
   for (const log::Damage& d : scan.damage) {
     // Without a footer nobody knows where the records end: what lies behind them is the footer that is reported already.
     if (sealed && !footer && d.offset >= scan.end) continue;
-    report_damage(c, name, d);
+    if (may_be_punched(c, meta, scan, d)) {
+      c.maybe_punched.emplace_back(name, d);
+    } else {
+      report_damage(c, name, d);
+    }
   }
   if (!footer) return {};
   return compare_footer(c, name, scan, *footer);
@@ -292,6 +328,7 @@ Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std
   const bool top_good = c.out.report.findings.empty();
   c.progress(options.scrub ? "Pass 2: checking all records and their values" : "Pass 2: checking records");
   TRY(check_segments(c));
+  TRY(settle_punched(c));
   c.out.can_open =
       c.manifest && std::none_of(c.out.report.findings.begin(), c.out.report.findings.end(), [](const auto& f) {
         return f.structure == "superblock" || f.structure == "manifest" || f.file.starts_with(index::kIndexDir);

@@ -13,16 +13,16 @@
 namespace cairn::store {
 namespace {
 
-constexpr double kSparse = 0.5;             // a segment is a victim when less of it is alive
-constexpr size_t kMaxSources = 16;          // at most, in one compaction
-constexpr uint64_t kWriteBuffer = 1 << 20;  // bytes
-
-bool is_covered(const Segment& s) { return s.meta().kind == format::SegmentKind::kCompacted || s.covered(); }
+constexpr double kSparse = 0.5;              // a segment is a victim when less of it is alive
+constexpr double kSparseInNeed = 0.95;       // the same when room is short
+constexpr size_t kMaxSources = 16;           // at most, in one compaction
+constexpr uint64_t kWriteBuffer = 1 << 20;   // bytes
+constexpr uint64_t kReadWindow = 256 << 10;  // bytes read at once, at least
 
 // Appends to a file through a buffer.
 class BufferedFile {
  public:
-  explicit BufferedFile(io::File& file) : file_(file) {}
+  BufferedFile(io::File& file, uint64_t offset) : file_(file), written_(offset) {}
   [[nodiscard]] uint64_t offset() const { return written_ + buffer_.size(); }
   Result<void> append(ByteView bytes) {
     buffer_.append(bytes);
@@ -37,9 +37,56 @@ class BufferedFile {
 
  private:
   io::File& file_;
-  uint64_t written_ = 0;
+  uint64_t written_;
   Bytes buffer_;
 };
+
+// Reads records of one file in ascending order, many at a time.
+class WindowedFile {
+ public:
+  explicit WindowedFile(const io::File& file) : file_(file) {}
+  // The bytes [offset, offset + length), fewer at the end of the file. Until the next call.
+  Result<ByteView> at(uint64_t offset, uint64_t length) {
+    if (offset < begin_ || offset + length > begin_ + window_.size()) {
+      window_.resize(std::max(length, kReadWindow));
+      begin_ = offset;
+      TRY_ASSIGN(const size_t got, file_.pread(offset, window_));
+      window_.resize(got);
+    }
+    return ByteView(window_).substr(offset - begin_, length);
+  }
+
+ private:
+  const io::File& file_;
+  uint64_t begin_ = 0;
+  Bytes window_;
+};
+
+tl::unexpected<Error> unfit(const Segment& source, const format::IndexEntry& entry, std::string_view what) {
+  return fail(ErrorCode::kCorrupt, fmt::format("{}: record at {}: {}", source.name(), entry.offset, what));
+}
+
+// One record that is kept, verified.
+Result<log::ScannedRecord> read_kept(const Segment& source, WindowedFile& file, ByteView key,
+                                     const format::IndexEntry& entry) {
+  TRY_ASSIGN(const ByteView bytes, file.at(entry.offset, format::record_size(key.size(), entry.stored_length)));
+  const auto record = format::decode_record(bytes, {source.meta().salt, source.id(), entry.offset});
+  if (!record) return unfit(source, entry, record.error().message);
+  if (record->key != key || record->header.seq != entry.seq || record->header.type != entry.type ||
+      record->header.value_checksum != entry.value_checksum)
+    return unfit(source, entry, "is not the one that the footer lists");
+  if (!format::value_verifies(record->header, record->stored)) return unfit(source, entry, "value: checksum mismatch");
+  log::ScannedRecord out;
+  out.offset = entry.offset;
+  out.header = record->header;
+  out.key = record->key;
+  out.stored = record->stored;
+  return out;
+}
+
+uint64_t round_to_commit(uint64_t n) {
+  return (n + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
+}
 
 }  // namespace
 
@@ -47,18 +94,22 @@ class BufferedFile {
 // pick, and grows over neighbours that are sparse too, as long as what lives of them fits one segment.
 std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& version) const {
   const auto& all = version.segments->all();
-  const auto live = [&](size_t i) { return all[i]->meta().record_bytes - liveness_.dead_bytes(all[i]->id()); };
+  const double threshold = wants_density(version) ? kSparseInNeed : kSparse;
+  const auto live = [&](size_t i) { return live_of(*all[i]); };
+  const auto on_disk = [&](size_t i) { return all[i]->meta().file_size - all[i]->punched(); };
+  const auto is_in = [](const std::vector<SegmentId>& ids, SegmentId id) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
   const auto sparse = [&](size_t i) {
     const Segment& s = *all[i];
-    return s.meta().kind != format::SegmentKind::kExtent && is_covered(s) &&
-           std::find(uncompactable_.begin(), uncompactable_.end(), s.id()) == uncompactable_.end() &&
-           static_cast<double>(live(i)) < kSparse * static_cast<double>(s.meta().file_size);
+    return s.meta().kind != format::SegmentKind::kExtent && is_covered(s) && !is_in(uncompactable_, s.id()) &&
+           !is_in(erase_only_, s.id()) && static_cast<double>(live(i)) < threshold * static_cast<double>(on_disk(i));
   };
   std::optional<size_t> best;
   double best_share = 1;
   for (size_t i = 0; i < all.size(); ++i) {
     if (!sparse(i)) continue;
-    const double share = static_cast<double>(live(i)) / static_cast<double>(all[i]->meta().file_size);
+    const double share = static_cast<double>(live(i)) / static_cast<double>(on_disk(i));
     if (!best || share < best_share) {
       best = i;
       best_share = share;
@@ -71,7 +122,6 @@ std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& versio
   const auto can_take = [&](size_t i) { return sparse(i) && sum + live(i) <= room && last - first + 1 < kMaxSources; };
   while (last + 1 < all.size() && can_take(last + 1)) sum += live(++last);
   while (first > 0 && can_take(first - 1)) sum += live(--first);
-  // A lone compacted segment that barely shrinks would be rewritten for nothing.
   Pick pick;
   for (size_t i = first; i <= last; ++i) pick.sources.push_back(all[i]);
   return pick;
@@ -81,8 +131,7 @@ Result<bool> Maintenance::compact_step() {
   const auto version = catalog_->current();
   const auto pick = pick_victims(*version);
   if (!pick) return false;
-  uint64_t erases_kept = 0;
-  auto compacted = write_compacted(*pick, erases_kept);
+  auto compacted = write_compacted(*pick);
   if (!compacted) {
     if (compacted.error().code != ErrorCode::kCorrupt) return fail(compacted.error());
     // It never deletes what it cannot read.
@@ -91,46 +140,69 @@ Result<bool> Maintenance::compact_step() {
     return true;
   }
   uint64_t before = 0;
-  for (const auto& s : pick->sources) before += s->meta().file_size;
+  for (const auto& s : pick->sources) before += s->meta().file_size - s->punched();
   if (auto replaced = replace_segments(pick->sources, *compacted); !replaced) {
-    if (*compacted) abandoned_.push_back((*compacted)->id());
+    if (*compacted) abandoned_.emplace_back((*compacted)->id(), (*compacted)->charge());
     return fail(replaced.error());
   }
   ++compactions_;
   const uint64_t after = *compacted ? (*compacted)->meta().file_size : 0;
+  copied_bytes_ += after;
   config_.logger->info("compacted sources={} bytes={} into={}", pick->sources.size(), before, after);
   // What could not shrink (erases that are still needed) waits until a map makes them garbage.
-  if (*compacted && after * 10 > before * 9) uncompactable_.push_back((*compacted)->id());
+  if (*compacted && after * 10 > before * 9) erase_only_.push_back((*compacted)->id());
+  update_reclaimable();
   return true;
 }
 
-// The records of one segment that are kept, in order of sequence numbers.
-Result<std::vector<log::ScannedRecord>> Maintenance::kept_records(const Segment& source, log::SegmentScan& scan) {
-  TRY_ASSIGN(auto file, source.file());
-  TRY_ASSIGN(const auto header, log::read_segment_header(*file, source.name(), source.id(), &config_.superblock.uuid));
+// The records of one segment that are kept, in order of sequence numbers. By its footer: what is dead is not even read.
+Result<std::vector<Maintenance::KeptRecord>> Maintenance::kept_records(const Segment& source) {
   TRY_ASSIGN(auto footer, source.footer());
-  log::ScanOptions options;
-  options.sealed_end = footer->trailer().base;
-  options.drop_cache = false;
-  TRY_ASSIGN(scan, log::scan_segment(*file, header, options));
-  if (!scan.damage.empty())
-    return fail(ErrorCode::kCorrupt,
-                fmt::format("{} at {}: {}", source.name(), scan.damage[0].offset, scan.damage[0].what));
-  if (scan.records.size() != source.meta().entries)
-    return fail(ErrorCode::kCorrupt, fmt::format("{}: {} records, its footer lists {}", source.name(),
-                                                 scan.records.size(), source.meta().entries));
-  std::vector<log::ScannedRecord> kept;
-  for (size_t i = 0; i < scan.records.size(); ++i) {
-    const log::ScannedRecord& r = scan.records[i];
-    const bool garbage = r.header.type == format::RecordType::kErase ? erase_is_garbage(r.header.seq)
-                                                                     : liveness_.is_dead(source.id(), i);
-    if (!garbage) kept.push_back(r);
+  auto entries = footer->iterate(false);
+  std::vector<KeptRecord> all;
+  TRY(entries->seek({}));
+  while (entries->valid()) {
+    all.push_back({Bytes(entries->key()), entries->entry()});
+    all.back().entry.small = {};
+    all.back().entry.has_small = false;
+    TRY(entries->next());
+  }
+  if (all.size() != source.meta().entries)
+    return fail(ErrorCode::kCorrupt, fmt::format("{}: its footer lists {} records, the manifest {}", source.name(),
+                                                 all.size(), source.meta().entries));
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.entry.seq < b.entry.seq; });
+  std::vector<KeptRecord> kept;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool garbage = all[i].entry.type == format::RecordType::kErase ? erase_is_garbage(all[i].entry.seq)
+                                                                         : liveness_.is_dead(source.id(), i);
+    if (!garbage) kept.push_back(std::move(all[i]));
   }
   return kept;
 }
 
+// Paid for, allocated in one piece, and with its header, which says that it counts for nothing until the manifest names it.
+Result<std::unique_ptr<io::File>> Maintenance::create_compacted(const format::SegmentHeader& header, uint64_t size) {
+  io::Directory& segments = *config_.files->directory;
+  const auto name = format::new_segment_file_name(header.id);  // until it is complete
+  Bytes block(format::kSegmentHeaderSize, '\0');
+  format::encode_segment_header_block(header, block.data());
+  const auto create = [&]() -> Result<std::unique_ptr<io::File>> {
+    TRY_ASSIGN(auto file, segments.open(name, {io::OpenMode::kCreate, false}));
+    auto made = file->allocate(0, size);
+    if (!made && made.error().code == ErrorCode::kUnsupported) made = {};
+    if (made) made = file->pwrite(0, block);
+    if (made) return file;
+    TRY(segments.unlink(name));
+    return fail(made.error());
+  };
+  auto file = create();
+  if (!file && file.error().code == ErrorCode::kNoSpace && config_.reserve)
+    return config_.reserve->take(segments, name, block, false);
+  return file;
+}
+
 // Writes the new segment, durable with its name, not yet in the manifest. Null if nothing is kept.
-Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick, uint64_t& erases_kept) {
+Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick) {
   format::SegmentHeader header;
   header.kind = format::SegmentKind::kCompacted;
   header.id = catalog_->new_segment_id();
@@ -140,75 +212,82 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick, uint64_t&
   header.superblock = config_.superblock;
   for (const auto& s : pick.sources) header.generation = std::max(header.generation, s->meta().generation + 1);
 
-  index::Memtable entries;
-  std::unique_ptr<io::File> file;
-  std::optional<BufferedFile> out;
-  const auto name = format::segment_file_name(header.id);
-  const auto new_name = format::new_segment_file_name(header.id);
-  const auto copy = [&]() -> Result<void> {
-    for (const auto& source : pick.sources) {
-      log::SegmentScan scan;
-      TRY_ASSIGN(const auto kept, kept_records(*source, scan));
-      if (!kept.empty() && !file) {
-        TRY_ASSIGN(file, config_.files->directory->open(new_name, {io::OpenMode::kCreate, false}));
-        out.emplace(*file);
-        Bytes block(format::kSegmentHeaderSize, '\0');
-        format::encode_segment_header_block(header, block.data());
-        TRY(out->append(block));
-      }
-      Bytes image;
-      for (log::ScannedRecord record : kept) {
-        if (record.header.type == format::RecordType::kErase) ++erases_kept;
-        record.offset = out->offset();
-        image.resize(format::record_size(record.key.size(), record.stored.size()));
-        format::encode_record(record.header, record.key, record.stored, {header.salt, header.id, record.offset},
-                              image.data());
-        TRY(out->append(image));
-        entries.insert(record.key, entry_of(record, header.id));
-      }
-    }
-    return {};
-  };
-  const auto finish = [&]() -> Result<SegmentSet::Ref> {
-    TRY(copy());
-    if (!file) return SegmentSet::Ref();
-    const uint64_t base =
-        (out->offset() + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
-    TRY(out->append(Bytes(base - out->offset(), '\0')));
-    format::TableTrailer trailer;
-    trailer.kind = format::TableKind::kFooter;
-    trailer.id = header.id.value;
-    trailer.salt = header.salt;
-    trailer.base = base;
-    trailer.range = {header.first_seq, header.last_seq};
-    TRY_ASSIGN(const Bytes footer, build_footer(entries, trailer));
-    TRY(out->append(footer));
-    TRY(out->flush());
-    TRY(file->sync());
-    TRY(file->close());
-    TRY(config_.files->directory->rename(new_name, name));
-    TRY(config_.files->directory->sync());
-    index::ManifestSegment meta;
-    meta.id = header.id;
-    meta.kind = header.kind;
-    meta.covered = true;
-    meta.range = trailer.range;
-    meta.salt = header.salt;
-    meta.file_size = base + footer.size();
-    meta.entries = trailer.entries;
-    meta.record_bytes = trailer.record_bytes;
-    meta.generation = header.generation;
-    return SegmentSet::Ref(std::make_shared<const Segment>(meta, config_.files));
-  };
-  auto result = finish();
-  if (!result && file) {
-    // Must not stay: later kills would not reach it. The next open removes it too, should this fail.
-    for (const auto& left : {new_name, name}) {
-      if (auto gone = config_.files->directory->unlink(left); !gone && gone.error().code != ErrorCode::kNotFound)
-        config_.logger->error("compaction_left_behind file={} reason=\"{}\"", left, gone.error().message);
-    }
+  std::vector<std::vector<KeptRecord>> kept;
+  uint64_t size = format::kSegmentHeaderSize + 2 * format::kCommitAlignment + format::kTableOverhead, count = 0;
+  for (const auto& source : pick.sources) {
+    TRY_ASSIGN(auto records, kept_records(*source));
+    for (const KeptRecord& r : records) size += log_cost(r.key.size(), r.entry.stored_length);
+    count += records.size();
+    kept.push_back(std::move(records));
+  }
+  if (count == 0) return SegmentSet::Ref();
+  if (!config_.room->take(Room::charge(size), Room::Use::kMaintain))
+    return fail(ErrorCode::kNoSpace, "the store's limit leaves no room to compact");
+  RoomClaim claim(config_.room.get(), Room::charge(size));
+  TRY_ASSIGN(auto file, create_compacted(header, size));
+  auto result = write_kept(pick, kept, header, *file);
+  if (result) {
+    claim.shrink_to((*result)->charge());
+    claim.keep();
+    return result;
+  }
+  // Must not stay: later kills would not reach it. The next open removes it too, should this fail.
+  for (const auto& left : {format::new_segment_file_name(header.id), format::segment_file_name(header.id)}) {
+    if (auto gone = config_.files->directory->unlink(left); !gone && gone.error().code != ErrorCode::kNotFound)
+      config_.logger->error("compaction_left_behind file={} reason=\"{}\"", left, gone.error().message);
   }
   return result;
+}
+
+Result<SegmentSet::Ref> Maintenance::write_kept(const Pick& pick, const std::vector<std::vector<KeptRecord>>& kept,
+                                                const format::SegmentHeader& header, io::File& file) {
+  index::Memtable entries;
+  BufferedFile out(file, format::kSegmentHeaderSize);
+  uint64_t erases = 0;
+  Bytes image;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    const Segment& source = *pick.sources[i];
+    TRY_ASSIGN(auto from, source.file());
+    WindowedFile window(*from);
+    for (const KeptRecord& k : kept[i]) {
+      TRY_ASSIGN(log::ScannedRecord record, read_kept(source, window, k.key, k.entry));
+      if (record.header.type == format::RecordType::kErase) erases += format::record_size(record.key.size(), 0);
+      record.offset = out.offset();
+      image.resize(format::record_size(record.key.size(), record.stored.size()));
+      format::encode_record(record.header, record.key, record.stored, {header.salt, header.id, record.offset},
+                            image.data());
+      TRY(out.append(image));
+      entries.insert(record.key, entry_of(record, header.id));
+    }
+  }
+  const uint64_t base = round_to_commit(out.offset());
+  TRY(out.append(Bytes(base - out.offset(), '\0')));
+  format::TableTrailer trailer;
+  trailer.kind = format::TableKind::kFooter;
+  trailer.id = header.id.value;
+  trailer.salt = header.salt;
+  trailer.base = base;
+  trailer.range = {header.first_seq, header.last_seq};
+  TRY_ASSIGN(const Bytes footer, build_footer(entries, trailer));
+  TRY(out.append(footer));
+  TRY(out.flush());
+  TRY(file.truncate(base + footer.size()));
+  TRY(file.sync());
+  TRY(file.close());
+  TRY(config_.files->directory->rename(format::new_segment_file_name(header.id), format::segment_file_name(header.id)));
+  TRY(config_.files->directory->sync());
+  liveness_.set_erase_bytes(header.id, erases);
+  index::ManifestSegment meta;
+  meta.id = header.id;
+  meta.kind = header.kind;
+  meta.covered = true;
+  meta.range = trailer.range;
+  meta.salt = header.salt;
+  meta.file_size = base + footer.size();
+  meta.entries = trailer.entries;
+  meta.record_bytes = trailer.record_bytes;
+  meta.generation = header.generation;
+  return SegmentSet::Ref(std::make_shared<const Segment>(meta, config_.files));
 }
 
 }  // namespace cairn::store

@@ -3,6 +3,11 @@
 #include <utility>
 
 namespace cairn::store {
+namespace {
+
+constexpr uint64_t kAskAgainMs = 1000;
+
+}  // namespace
 
 void Evictions::set_hook(std::function<void()> hook) {
   MutexLock lock(mu_);
@@ -17,7 +22,7 @@ void Evictions::set_hook(std::function<void()> hook) {
 
 bool Evictions::request() {
   MutexLock lock(mu_);
-  if (!hook_ || exhausted_) return false;
+  if (!hook_ || (exhausted_ && env_.monotonic_ms() - exhausted_at_ < kAskAgainMs)) return false;
   if (asked_) return true;
   asked_ = queued_ = true;
   env_.executor().submit([self = shared_from_this()] { self->call(); });
@@ -41,12 +46,8 @@ bool Evictions::answered(bool more) {
   const bool changed = asked_ || (more && exhausted_);
   asked_ = false;
   exhausted_ = !more;
+  exhausted_at_ = env_.monotonic_ms();
   return changed;
-}
-
-void Evictions::forget_exhaustion() {
-  MutexLock lock(mu_);
-  exhausted_ = false;
 }
 
 }  // namespace cairn::store

@@ -17,11 +17,10 @@ class Evictions : public std::enable_shared_from_this<Evictions> {
   // Waits for a call of the old hook that is under way.
   void set_hook(std::function<void()> hook) EXCLUDES(mu_);
   // Has the hook called in the background, unless there is none, its last answer is still out, or it said that nothing is
-  // left (forget_exhaustion() asks again). True if an answer is to come.
+  // left within the last second (files grow old enough, and are closed). True if an answer is to come.
   bool request() EXCLUDES(mu_);
   // The answer. True if the state has changed: an answer was out, or something can be evicted again.
   bool answered(bool more) EXCLUDES(mu_);
-  void forget_exhaustion() EXCLUDES(mu_);
 
  private:
   void call() EXCLUDES(mu_);
@@ -30,9 +29,10 @@ class Evictions : public std::enable_shared_from_this<Evictions> {
   mutable Mutex mu_;  // a leaf
   CondVar changed_;
   std::function<void()> hook_ GUARDED_BY(mu_);
-  bool asked_ GUARDED_BY(mu_) = false;      // the answer is out
-  bool queued_ GUARDED_BY(mu_) = false;     // the call has been handed to the executor, and has not returned
-  bool exhausted_ GUARDED_BY(mu_) = false;  // nothing was left when it was last asked
+  bool asked_ GUARDED_BY(mu_) = false;         // the answer is out
+  bool queued_ GUARDED_BY(mu_) = false;        // the call has been handed to the executor, and has not returned
+  bool exhausted_ GUARDED_BY(mu_) = false;     // nothing was left when it was last asked
+  uint64_t exhausted_at_ GUARDED_BY(mu_) = 0;  // milliseconds of Env::monotonic_ms()
 };
 
 }  // namespace cairn::store

@@ -71,8 +71,20 @@ uint64_t Liveness::live_bytes(const SegmentSet& segments) const {
   return live;
 }
 
+void Liveness::set_erase_bytes(SegmentId id, uint64_t bytes) {
+  MutexLock lock(mu_);
+  erase_bytes_[id] = bytes;
+}
+
+uint64_t Liveness::erase_bytes(SegmentId id) const {
+  MutexLock lock(mu_);
+  const auto it = erase_bytes_.find(id);
+  return it == erase_bytes_.end() ? 0 : it->second;
+}
+
 void Liveness::forget(SegmentId id) {
   MutexLock lock(mu_);
+  erase_bytes_.erase(id);
   segments_.erase(id);
 }
 

@@ -30,6 +30,8 @@ class Liveness {
   [[nodiscard]] bool is_dead(SegmentId id, uint64_t ordinal) const EXCLUDES(mu_);
   [[nodiscard]] uint64_t dead_bytes(SegmentId id) const EXCLUDES(mu_);
   [[nodiscard]] uint64_t live_bytes(const SegmentSet& segments) const EXCLUDES(mu_);
+  void set_erase_bytes(SegmentId id, uint64_t bytes) EXCLUDES(mu_);
+  [[nodiscard]] uint64_t erase_bytes(SegmentId id) const EXCLUDES(mu_);
   void forget(SegmentId id) EXCLUDES(mu_);
   // Ids of segments whose bits changed since the last call.
   std::vector<SegmentId> take_changed() EXCLUDES(mu_);
@@ -42,6 +44,8 @@ class Liveness {
  private:
   mutable Mutex mu_;  // a leaf
   std::map<SegmentId, SegmentLiveness> segments_ GUARDED_BY(mu_);
+  std::map<SegmentId, uint64_t> erase_bytes_
+      GUARDED_BY(mu_);  // record_size() of erases, where somebody has counted them
 };
 
 // Finds ordinals. For a whole log segment that is arithmetic; for a compacted or damaged one the sorted sequence numbers are read from the footer, and

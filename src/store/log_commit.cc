@@ -24,7 +24,7 @@ void LogWriter::drop_token() {
 
 Result<void> LogWriter::start() {
   MutexLock lock(mu_);
-  request_prepared();
+  request_prepared(Room::Use::kFree);
   wait([&] {
     mu_.assert_held();
     return prepared_ || prepare_error_;
@@ -128,6 +128,9 @@ Result<void> LogWriter::seal_front() {
     meta.entries = trailer.entries;
     meta.record_bytes = trailer.record_bytes;
     TRY_ASSIGN(meta.file_size, writer.seal(footer));
+    segment->claim.shrink_to(Room::charge(meta.file_size));
+    segment->claim.keep();
+    bytes_logged_ += meta.file_size;
     auto sealed = std::make_shared<Segment>(meta, config_.files);
     TRY_ASSIGN(auto table, sealed->footer());
     catalog_->sealed({sealed, segment->memtable, writer.slab(), table}, writer.last_mark(), next_ino);
@@ -165,7 +168,8 @@ Result<void> LogWriter::seal() {
   MutexLock lock(mu_);
   TRY(check_running());
   // Only what was begun before this call has to be in: one roll does it.
-  if (active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0 || kept_ != 0) TRY(roll(0, true));
+  if (active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0 || kept_ != 0)
+    TRY(roll(0, true, Room::Use::kFree));
   const SegmentId newest = last_log_;
   wait([&] {
     mu_.assert_held();
@@ -242,6 +246,8 @@ void LogWriter::timer_job() {
   }
   if (!repeat) result = sync();
   if (!result) config_.logger->error("commit_failed reason=\"{}\"", result.error().message);
+  // What was deleted on a full disk comes back although nobody fills the segment that says so.
+  if (is_short() && config_.room->doomed() > 0) config_.on_starved();
   MutexLock lock(mu_);
   --jobs_;
   changed_.notify_all();
@@ -254,6 +260,11 @@ void LogWriter::timer_job() {
 
 Result<void> LogWriter::stop() {
   MutexLock lock(mu_);
+  no_more_seals_ = true;
+  wait([&] {
+    mu_.assert_held();
+    return !seal_requested_;
+  });
   stopping_ = true;
   take_token();
   shut_gate();
@@ -279,6 +290,7 @@ Result<void> LogWriter::stop() {
     if (gone) gone = config_.files->directory->unlink(prepared_->name);
     if (!gone && result) result = gone;
     prepared_.reset();
+    prepared_claim_ = {};
   }
   hook_ = nullptr;
   return result;

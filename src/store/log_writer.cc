@@ -22,7 +22,6 @@ constexpr uint64_t kBytesPerCommit = 128ull << 10;
 constexpr uint64_t kFillPiece = 256ull << 10;  // bytes of the open segment between two commits
 constexpr size_t kMaxSealing = 2;              // segments waiting for their seal before writers wait
 constexpr size_t kIdleSlabs = 1;
-constexpr uint64_t kReserveSegments = 4;  // kept back for erases, maps and compaction
 
 Error read_only_error(const Error& cause) {
   return {ErrorCode::kReadOnly, cause.os_errno, "store is read-only after an error: " + cause.message};
@@ -75,27 +74,6 @@ bool LogWriter::fits(uint64_t room) const {
   return used + room <= config_.superblock.segment_size;
 }
 
-Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind) {
-  CHECK(room <= max_operation_room());
-  MutexLock lock(mu_);
-  for (;;) {
-    wait([&] {
-      mu_.assert_held();
-      return !gate_shut_ || failure_;
-    });
-    TRY(check_running());
-    // What frees space may use the reserve: deleting works on a full store.
-    if (kind == Store::OperationKind::kGrow && config_.has_room &&
-        !config_.has_room(kReserveSegments * config_.superblock.segment_size))
-      return fail(ErrorCode::kNoSpace, "the store's limit is reached");
-    if (fits(room)) break;
-    TRY(roll(room, false));
-  }
-  promised_ += room;
-  ++open_operations_;
-  return {};
-}
-
 void LogWriter::end(uint64_t unused_room) {
   MutexLock lock(mu_);
   CHECK(open_operations_ > 0 && promised_ >= unused_room);
@@ -134,13 +112,16 @@ uint64_t LogWriter::take_kept() {
 
 void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
   if (changes.empty()) return;
-  uint64_t length = 0, footer = 0;
+  uint64_t length = 0, footer = 0, replaced = 0, raw = 0;
   for (const PreparedChange& c : changes) {
+    replaced += c.replaces;
+    raw += c.raw_length;
     length += format::record_size(c.key.size(), c.stored.size());
     const uint64_t small = c.stored.size() <= format::kMaxInlineValue ? c.stored.size() : 0;
     footer += format::max_entry_size(c.key.size(), small) + format::kEntryOverhead;
   }
   CHECK(length + footer <= cost);
+  bytes_in_.fetch_add(raw, std::memory_order_relaxed);
   SegmentPtr segment;
   uint64_t offset = 0;
   SeqNo first, last;
@@ -155,6 +136,7 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     next_seq_ = first.next(changes.size());
     last = next_seq_.prev();
     tickets_.push_back({last, offset, segment.get(), false});
+    if (replaced > 0) config_.room->doom(segment->writer.id(), replaced);
     maybe_write_behind();
   }
   // Nothing below can fail.
@@ -259,9 +241,9 @@ void LogWriter::place_mark() {
 
 // Ends the open segment (mark, to be sealed in the background) and opens the next. Another thread may have done it meanwhile: then
 // nothing happens, unless `force`. kNoSpace when there is no room for another segment; the store goes on as it was.
-Result<void> LogWriter::roll(uint64_t room, bool force) {
+Result<void> LogWriter::roll(uint64_t room, bool force, Room::Use use) {
   for (;;) {
-    TRY(wait_for_next_segment());
+    TRY(wait_for_next_segment(use));
     shut_gate();
     if (failure_ || (!force && fits(room))) {
       open_gate();
@@ -280,16 +262,19 @@ Result<void> LogWriter::roll(uint64_t room, bool force) {
   return result;
 }
 
-Result<void> LogWriter::wait_for_next_segment() {
-  prepare_error_.reset();
-  request_prepared();
-  wait([&] {
-    mu_.assert_held();
-    return failure_ || prepare_error_ || (prepared_ && sealing_.size() < kMaxSealing);
-  });
-  TRY(check_running());
-  if (!prepared_) return fail(*prepare_error_);
-  return {};
+Result<void> LogWriter::wait_for_next_segment(Room::Use use) {
+  for (;;) {
+    prepare_error_.reset();
+    request_prepared(use);
+    const bool for_us = prepared_ || prepare_use_ == use;  // the attempt under way may be one for less
+    wait([&] {
+      mu_.assert_held();
+      return failure_ || prepare_error_ || (prepared_ && sealing_.size() < kMaxSealing);
+    });
+    TRY(check_running());
+    if (prepared_) return {};
+    if (for_us) return fail(*prepare_error_);
+  }
 }
 
 format::SegmentHeader LogWriter::next_header(SegmentId id, uint64_t salt) const {
@@ -319,38 +304,22 @@ Result<void> LogWriter::switch_segment() {
   prepared_.reset();
   const auto header = next_header(file.id, file.salt);
   active_ = std::make_shared<OpenSegment>(std::move(file), slab, header);
+  active_->claim = std::move(prepared_claim_);
+  active_->from_reserve = prepared_from_reserve_;
   index::ManifestSegment meta;
   meta.id = header.id;
   meta.salt = header.salt;
   meta.range = {header.first_seq, kMaxSeq};
   catalog_->add_open({std::make_shared<Segment>(meta, config_.files), active_->memtable, slab, nullptr});
-  request_prepared();
+  request_prepared(Room::Use::kGrow);
   return {};
 }
 
-void LogWriter::request_prepared() {
+void LogWriter::request_prepared(Room::Use use) {
   if (prepared_ || preparing_ || stopping_) return;
   preparing_ = true;
+  prepare_use_ = use;
   submit(&LogWriter::prepare_job);
-}
-
-void LogWriter::prepare_job() {
-  format::SegmentHeader header;
-  header.id = catalog_->new_segment_id();
-  header.salt = config_.env->random();
-  header.next_ino = reserved_number();  // durable before a number is given out, whatever becomes of the first commit
-  header.superblock = config_.superblock;
-  Result<log::PreparedFile> file = fail(ErrorCode::kNoSpace, "the store's limit leaves no room for another segment");
-  if (!config_.has_room || config_.has_room(config_.superblock.segment_size))
-    file = log::prepare_segment_file(*config_.files->directory, header);
-  MutexLock lock(mu_);
-  preparing_ = false;
-  if (file) {
-    prepared_ = std::move(*file);
-  } else {
-    prepare_error_ = file.error();
-  }
-  changed_.notify_all();
 }
 
 // When the open segment sees many small commits it will see more, and so will the next one: then it pays to have their blocks
@@ -400,7 +369,7 @@ void LogWriter::fill_prepared_job() {
   MutexLock lock(mu_);
   if (!prepared_) {  // a roll was faster
     preparing_ = false;
-    request_prepared();
+    request_prepared(Room::Use::kGrow);
     return;
   }
   log::PreparedFile file = std::move(*prepared_);
@@ -418,7 +387,8 @@ void LogWriter::fill_prepared_job() {
   if (filled) {
     prepared_ = std::move(file);
   } else {
-    request_prepared();
+    prepared_claim_ = {};
+    request_prepared(Room::Use::kGrow);
   }
   changed_.notify_all();
 }

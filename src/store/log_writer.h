@@ -1,6 +1,7 @@
 // The write pipeline: operations, batches, commit marks, group commit, seals.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <deque>
 #include <functional>
@@ -18,6 +19,8 @@
 #include "log/segment_writer.h"
 #include "store/catalog.h"
 #include "store/key_filter.h"
+#include "store/reserve.h"
+#include "store/room.h"
 
 namespace cairn::store {
 
@@ -30,6 +33,7 @@ struct PreparedChange {
   Bytes storage;  // what `stored` points to if it was compressed
   uint32_t raw_length = 0;
   uint64_t value_checksum = 0;
+  uint64_t replaces = 0;  // bytes of the record that dies by this one, as far as known (an estimate)
   std::shared_ptr<const Segment>
       extent;  // with the value, if that has its own segment; its file goes with the last reference
 };
@@ -54,8 +58,10 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     format::Superblock superblock;
     uint64_t commit_interval_ms = 0;  // 0: no timer
     std::shared_ptr<Logger> logger;
-    std::function<void()> on_sealed;               // called without locks after each seal
-    std::function<bool(uint64_t bytes)> has_room;  // cache mode: may the store take so many more bytes on disk?
+    std::shared_ptr<Room> room;
+    std::shared_ptr<Reserve> reserve;  // may be none
+    std::function<void()> on_sealed;   // called without locks after each seal
+    std::function<void()> on_starved;  // somebody waits for room: called without locks
   };
   struct Start {
     SeqNo next_seq{1};
@@ -70,7 +76,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   // Hook, last commit, seal; waits for the jobs. Nothing may be called afterwards but the getters.
   Result<void> stop() EXCLUDES(mu_);
 
-  Result<void> begin(uint64_t room, Store::OperationKind kind) EXCLUDES(mu_);
+  // Waits for room, unless `may_wait` is false: kNoSpace then, as when deny_room() says that there will be none.
+  Result<void> begin(uint64_t room, Store::OperationKind kind, bool may_wait = true) EXCLUDES(mu_);
   // Needs that much room promised to the caller.
   void write(std::vector<PreparedChange>& changes, uint64_t cost) EXCLUDES(mu_);
   void end(uint64_t unused_room) EXCLUDES(mu_);
@@ -83,12 +90,31 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   Result<void> sync() EXCLUDES(mu_);
   Result<void> seal() EXCLUDES(mu_);  // rolls if the open segment holds anything, and waits until it is sealed
 
+  // --- Room, for maintenance ---
+  struct Starving {
+    bool grow = false, free = false;
+  };
+  // Who waits for room.
+  [[nodiscard]] Starving starving() const EXCLUDES(mu_);
+  // The last attempt to prepare a segment found no room.
+  [[nodiscard]] bool is_short() const EXCLUDES(mu_);
+  // Nothing will come: those who wait get kNoSpace. False if anything has happened since room->events() was `events`; then
+  // nobody is told.
+  bool deny_room(Store::OperationKind kind, uint64_t events) EXCLUDES(mu_);
+  // Seals what is open in the background, so that what its erases killed can be reclaimed. False: nothing is open, or there
+  // is no room for a successor.
+  bool request_seal() EXCLUDES(mu_);
+  // There is more room than there was.
+  void room_freed() EXCLUDES(mu_);
+
   // Waits until every sequence number given out so far is visible.
   void settle_visible() EXCLUDES(mu_);
   [[nodiscard]] SeqNo visible() const { return SeqNo(visible_seq_.load(std::memory_order_acquire)); }
   [[nodiscard]] SeqNo durable() const { return SeqNo(durable_seq_.load()); }
   uint64_t next_number() { return next_number_.fetch_add(1); }
   [[nodiscard]] uint64_t seals() const { return seals_; }
+  [[nodiscard]] uint64_t bytes_in() const { return bytes_in_; }          // of values, before compression
+  [[nodiscard]] uint64_t bytes_logged() const { return bytes_logged_; }  // of sealed segments
   [[nodiscard]] uint64_t commits() const { return commits_; }
   [[nodiscard]] std::optional<Error> failure() const EXCLUDES(mu_);
   [[nodiscard]] uint64_t max_operation_room() const { return config_.superblock.segment_size / 4; }
@@ -104,6 +130,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     SeqNo last_seq;             // of the newest commit
     uint64_t written_hint = 0;  // bytes: how far the file was written when somebody last looked
     uint64_t commits = 0;       // marks in it
+    RoomClaim claim;
+    bool from_reserve = false;
   };
   using SegmentPtr = std::shared_ptr<OpenSegment>;
   // A write between reservation and publication.
@@ -121,14 +149,18 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void place_mark() REQUIRES(mu_);
   [[nodiscard]] bool fits(uint64_t room) const REQUIRES(mu_);
   // Rolling over to the next segment
-  Result<void> roll(uint64_t room, bool force) REQUIRES(mu_);
-  Result<void> wait_for_next_segment() REQUIRES(mu_);
+  Result<void> roll(uint64_t room, bool force, Room::Use use) REQUIRES(mu_);
+  Result<void> wait_for_next_segment(Room::Use use) REQUIRES(mu_);
   Result<void> switch_segment() REQUIRES(mu_);
-  void request_prepared() REQUIRES(mu_);
+  void request_prepared(Room::Use use) REQUIRES(mu_);
   void prepare_job() EXCLUDES(mu_);
   void maybe_fill() REQUIRES(mu_);
   void fill_prepared_job() EXCLUDES(mu_);
   void fill_open_job() EXCLUDES(mu_);
+  Result<log::PreparedFile> prepare_from_reserve(const format::SegmentHeader& header);
+  [[nodiscard]] bool may_grow() const REQUIRES(mu_);
+  Result<void> wait_for_room(Store::OperationKind kind, const Error& why) REQUIRES(mu_);
+  void forced_seal_job() EXCLUDES(mu_);
   format::SegmentHeader next_header(SegmentId id, uint64_t salt) const REQUIRES(mu_);
   // I/O, with the token
   void take_token() REQUIRES(mu_);
@@ -160,7 +192,15 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   std::deque<SegmentPtr> sealing_ GUARDED_BY(mu_);  // oldest first
   std::optional<log::PreparedFile> prepared_ GUARDED_BY(mu_);
   std::optional<Error> prepare_error_ GUARDED_BY(mu_);
+  RoomClaim prepared_claim_ GUARDED_BY(mu_);
+  bool prepared_from_reserve_ GUARDED_BY(mu_) = false;
   bool preparing_ GUARDED_BY(mu_) = false;
+  Room::Use prepare_use_ GUARDED_BY(mu_) = Room::Use::kGrow;
+  std::array<uint64_t, 2> starving_ GUARDED_BY(mu_) = {};  // operations that wait for room, by OperationKind
+  std::array<uint64_t, 2> denials_ GUARDED_BY(mu_) = {};   // how often such were told that there is none
+  bool seal_requested_ GUARDED_BY(mu_) = false;
+  bool no_more_seals_ GUARDED_BY(mu_) = false;
+  std::optional<uint64_t> seal_failed_at_ GUARDED_BY(mu_);  // room->freed() when a requested seal found no room
   SeqNo next_seq_ GUARDED_BY(mu_);
   SeqNo commit_first_ GUARDED_BY(mu_);  // first sequence number of the commit being filled
   log::MarkPlace last_mark_ GUARDED_BY(mu_);
@@ -185,6 +225,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   std::atomic<uint64_t> durable_seq_;
   std::atomic<uint64_t> next_number_;
   std::atomic<uint64_t> seals_ = 0;
+  std::atomic<uint64_t> bytes_in_ = 0;
+  std::atomic<uint64_t> bytes_logged_ = 0;
   std::atomic<uint64_t> commits_ = 0;
 };
 

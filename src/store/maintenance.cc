@@ -44,7 +44,12 @@ void Maintenance::job() {
   }
   for (;;) {
     auto more = step();
-    if (!more) config_.logger->error("maintenance_failed reason=\"{}\"", more.error().message);
+    if (!more) {
+      config_.logger->error("maintenance_failed reason=\"{}\"", more.error().message);
+      // Nobody waits for ever for what does not come.
+      for (const auto kind : {Store::OperationKind::kGrow, Store::OperationKind::kFree})
+        (void)log_->deny_room(kind, config_.room->events());
+    }
     MutexLock lock(mu_);
     const bool kicked = std::exchange(kicked_, false);
     if (((more && *more) || kicked) && !stopping_) continue;
@@ -93,8 +98,10 @@ Result<bool> Maintenance::step() {
     loaded_ = true;
   }
   using Step = Result<bool> (Maintenance::*)();
-  for (const Step part : {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step,
-                          &Maintenance::merge_step, &Maintenance::compact_step, &Maintenance::filter_step}) {
+  events_at_pass_ = config_.room->events();
+  for (const Step part :
+       {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step, &Maintenance::merge_step,
+        &Maintenance::punch_step, &Maintenance::compact_step, &Maintenance::filter_step, &Maintenance::room_step}) {
     TRY_ASSIGN(const bool did, (this->*part)());
     if (did) return true;
   }
@@ -124,11 +131,14 @@ Result<bool> Maintenance::map_step() {
     merge_through_ = map_through_;
     erase_through_ = previous_map_through_;
     map_seq_ = SeqNo();
+    erase_only_.clear();  // what they still had to hide is garbage now
   }
   if (killed_since_map_ < kMapInterval || map_seq_ != SeqNo()) return false;
   auto changed = liveness_.take_changed();
   if (auto written = write_map(changed); !written) {
     liveness_.give_back_changed(changed);  // a later map must not say that it has them
+    // Without room for a map the work goes on: what it frees makes room for the next attempt.
+    if (written.error().code == ErrorCode::kNoSpace) return false;
     return fail(written.error());
   }
   killed_since_map_ = 0;
@@ -171,7 +181,8 @@ Result<void> Maintenance::write_map_record(const Bytes& key, const std::optional
   }
   c.value_checksum = format::checksum(c.stored);
   const uint64_t cost = log_cost(c.key.size(), c.stored.size());
-  TRY(log_->begin(cost, Store::OperationKind::kFree));
+  // It does not wait for room: only this thread makes any.
+  TRY(log_->begin(cost, Store::OperationKind::kFree, false));
   log_->write(changes, cost);
   log_->end(0);
   return {};
@@ -189,6 +200,13 @@ Result<bool> Maintenance::kill_step() {
     TRY(kill_segment(*version, *level));
     killed_through_ = range.last;
     ++killed_since_map_;
+    if (punch_fresh_ > 0) {
+      const uint64_t number = catalog_->renew();
+      for (size_t i = punchable_.size() - punch_fresh_; i < punchable_.size(); ++i) punchable_[i].readers = number;
+      punch_fresh_ = 0;
+    }
+    config_.room->killed(level->segment->id());
+    update_reclaimable();
     return true;
   }
   return false;
@@ -200,8 +218,10 @@ Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& l
   auto entries = level.iterate(false);
   TRY(entries->seek({}));
   Bytes key;
+  uint64_t erases = 0;
   while (entries->valid()) {
     key = entries->key();
+    if (entries->entry().type == format::RecordType::kErase) erases += format::record_size(key.size(), 0);
     TRY(entries->next());
     while (entries->valid() && entries->key() == key) {
       TRY(kill(version, key, entries->entry()));
@@ -210,6 +230,7 @@ Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& l
     TRY_ASSIGN(const auto older, version.find(key, kMaxSeq, &id));
     if (older) TRY(kill(version, key, older->entry));
   }
+  liveness_.set_erase_bytes(id, erases);
   return {};
 }
 
@@ -222,6 +243,7 @@ Result<void> Maintenance::kill(const Version& version, ByteView key, const forma
   if (!ordinal && ordinal.error().code == ErrorCode::kNotFound) return {};  // compacted away: it was dead already
   if (!ordinal) return fail(ordinal.error());
   const bool fresh = liveness_.kill(**owner, *ordinal, format::record_size(key.size(), entry.stored_length));
+  if (fresh) note_punchable(**owner, key, entry);
   if (fresh && entry.type == format::RecordType::kExtent && entry.has_small) {
     TRY_ASSIGN(const auto pointer, format::decode_extent_pointer(entry.small));
     dead_extents_.push_back(pointer.segment);
@@ -258,18 +280,24 @@ Result<bool> Maintenance::filter_step() {
 // ---- Replacing and unlinking ----
 
 Result<void> Maintenance::unlink_tables() {
-  for (auto it = doomed_tables_.begin(); it != doomed_tables_.end();) {
-    if (!it->readers.expired()) {
-      ++it;
-      continue;
-    }
+  const auto unread = [](const DoomedTable& t) { return t.readers.expired(); };
+  const auto gone = std::stable_partition(doomed_tables_.begin(), doomed_tables_.end(),
+                                          [&](const DoomedTable& t) { return !unread(t); });
+  if (gone == doomed_tables_.end()) return {};
+  for (auto it = gone; it != doomed_tables_.end(); ++it) {
     const auto name = index::table_file_name(it->id);
     config_.files->files->forget(name);
-    if (auto gone = config_.index_directory->unlink(name); !gone && gone.error().code != ErrorCode::kNotFound)
-      return gone;
-    unreclaimed_bytes_ -= it->bytes;
-    it = doomed_tables_.erase(it);
+    if (auto unlinked = config_.index_directory->unlink(name);
+        !unlinked && unlinked.error().code != ErrorCode::kNotFound)
+      return unlinked;
   }
+  TRY(config_.index_directory->sync());
+  for (auto it = gone; it != doomed_tables_.end(); ++it) {
+    unreclaimed_bytes_ -= it->bytes;
+    config_.room->give_back(Room::charge(it->bytes));
+  }
+  doomed_tables_.erase(gone, doomed_tables_.end());
+  log_->room_freed();
   return {};
 }
 
@@ -294,8 +322,8 @@ Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& s
       }));
   std::weak_ptr<Maintenance> self = weak_from_this();
   for (const auto& s : sources) {
-    unreclaimed_bytes_ += s->meta().file_size;
-    s->retire([self, bytes = s->meta().file_size](SegmentId id) {
+    unreclaimed_bytes_ += s->charge();
+    s->retire([self, bytes = s->charge()](SegmentId id) {
       auto maintenance = self.lock();
       if (!maintenance) return;  // the next open unlinks it: the manifest calls it retired
       {
@@ -321,6 +349,10 @@ Result<bool> Maintenance::unlink_step() {
   }
   TRY(unlink_abandoned());
   TRY(unlink_tables());
+  if (!gone.empty()) {
+    if (config_.reserve) TRY(config_.reserve->refill());
+    log_->room_freed();
+  }
   return !gone.empty();
 }
 
@@ -344,6 +376,7 @@ Result<void> Maintenance::unlink_segments(const std::vector<std::pair<SegmentId,
       [](Version&) {}));
   for (const auto& [id, bytes] : gone) {
     unreclaimed_bytes_ -= bytes;
+    config_.room->give_back(bytes);
     liveness_.forget(id);
     forgotten_.push_back(id);
   }
@@ -353,13 +386,17 @@ Result<void> Maintenance::unlink_segments(const std::vector<std::pair<SegmentId,
 // Later kills would not reach them, and a rebuild would believe them. But the manifest on disk may name them until it is
 // written again: the error may have come after the rename.
 Result<void> Maintenance::unlink_abandoned() {
-  if (abandoned_.empty()) return {};
+  if (abandoned_.empty() && abandoned_tables_.empty()) return {};
   TRY(catalog_->apply([](index::Manifest&) {}, [](Version&) {}));
-  for (SegmentId id : abandoned_)
+  created_tables_.insert(created_tables_.end(), abandoned_tables_.begin(), abandoned_tables_.end());
+  abandoned_tables_.clear();
+  TRY(unlink_created());
+  for (const auto& [id, charge] : abandoned_)
     if (auto unlinked = config_.files->directory->unlink(format::segment_file_name(id));
         !unlinked && unlinked.error().code != ErrorCode::kNotFound)
       return unlinked;
   TRY(config_.files->directory->sync());
+  for (const auto& [id, charge] : abandoned_) config_.room->give_back(charge);
   abandoned_.clear();
   return {};
 }

@@ -14,18 +14,26 @@
 #include "io/env.h"
 #include "log/scan.h"
 #include "store/catalog.h"
+#include "store/evictions.h"
 #include "store/liveness.h"
 #include "store/log_writer.h"
+#include "store/reserve.h"
+#include "store/room.h"
 
 namespace cairn::store {
+
+// Its entries are in a run, so nobody needs its footer to find anything.
+inline bool is_covered(const Segment& s) { return s.meta().kind == format::SegmentKind::kCompacted || s.covered(); }
 
 // One step after the other, never two at once: hence kills, merges and compaction never race each other (design §4.4, §4.5).
 //
 //  1. kills    for each sealed log segment, oldest first: which older records did its records replace?
 //  2. map      after every kMapInterval segments the changed bitmaps go into the log, twice: now and with the next map
 //  3. merge    footers whose kills are in a durable map become a run; neighbouring runs of similar size become one
-//  4. compact  covered segments that are mostly dead are rewritten; nothing of the index changes
-//  5. unlink   what was replaced, once no reader holds it; only when that is durable its id is forgotten
+//  4. punch    cache mode, when room is short: whole blocks inside dead values of covered segments go
+//  5. compact  covered segments that are mostly dead are rewritten; nothing of the index changes
+//  6. unlink   what was replaced, once no reader holds it; only when that is durable its id is forgotten
+//  7. room     cache mode: asks for evictions, and tells those who wait for room when there will be none
 //
 // Thread-safe. An error stops the work until the next kick; it is logged, and the store goes on (nothing is lost by not reclaiming).
 class Maintenance : public std::enable_shared_from_this<Maintenance> {
@@ -36,6 +44,9 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
     std::shared_ptr<const SegmentFiles> files;
     std::shared_ptr<KeyFilter> filter;
     format::Superblock superblock;
+    std::shared_ptr<Room> room;
+    std::shared_ptr<Reserve> reserve;      // may be none
+    std::shared_ptr<Evictions> evictions;  // cache mode; else none
     std::shared_ptr<Logger> logger;
   };
   Maintenance(Config config, Catalog* catalog, ValueReader* values, std::shared_ptr<LogWriter> log);
@@ -52,6 +63,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   [[nodiscard]] uint64_t live_bytes() const { return liveness_.live_bytes(*catalog_->current()->segments); }
   // Bytes of files that were replaced and are still there, because somebody reads them.
   [[nodiscard]] uint64_t unreclaimed_bytes() const { return unreclaimed_bytes_; }
+  [[nodiscard]] uint64_t punched_bytes() const { return punched_bytes_; }
+  [[nodiscard]] uint64_t copied_bytes() const { return copied_bytes_; }  // by compaction and merges
   [[nodiscard]] uint64_t merges() const { return merges_; }
   [[nodiscard]] uint64_t compactions() const { return compactions_; }
 
@@ -67,6 +80,9 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<void> write_map(const std::vector<SegmentId>& changed);
   Result<void> write_map_record(const Bytes& key, const std::optional<Bytes>& value);  // nothing: erase
   Result<bool> merge_step();
+  Result<void> unlink_created();
+  Result<void> settle_created(Result<void> installed);
+  Result<std::unique_ptr<io::File>> create_table(TableId id, uint64_t size);
   Result<bool> merge_footers(const Version& version);
   Result<bool> merge_runs(const Version& version);
   index::MergeOptions merge_options(bool bottom);
@@ -79,9 +95,28 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   };
   Result<bool> filter_step();
   Result<bool> compact_step();
+  [[nodiscard]] uint64_t live_of(const Segment& segment) const;
+  struct Balance {
+    uint64_t live = 0, dead = 0;  // bytes on disk, without tables and headers
+    uint64_t records = 0;
+    [[nodiscard]] uint64_t allowed() const;  // dead bytes
+  };
+  [[nodiscard]] Balance balance(const Version& version, bool only_covered) const;
+  [[nodiscard]] bool wants_density(const Version& version) const;
   std::optional<Pick> pick_victims(const Version& version) const;
-  Result<SegmentSet::Ref> write_compacted(const Pick& pick, uint64_t& erases_kept);
-  Result<std::vector<log::ScannedRecord>> kept_records(const Segment& source, log::SegmentScan& scan);
+  struct KeptRecord {
+    Bytes key;
+    format::IndexEntry entry;  // without its small value
+  };
+  Result<SegmentSet::Ref> write_compacted(const Pick& pick);
+  Result<SegmentSet::Ref> write_kept(const Pick& pick, const std::vector<std::vector<KeptRecord>>& kept,
+                                     const format::SegmentHeader& header, io::File& file);
+  Result<std::unique_ptr<io::File>> create_compacted(const format::SegmentHeader& header, uint64_t size);
+  Result<std::vector<KeptRecord>> kept_records(const Segment& source);
+  Result<bool> punch_step();
+  void note_punchable(const Segment& owner, ByteView key, const format::IndexEntry& entry);
+  Result<bool> room_step();
+  void update_reclaimable();
   Result<void> replace_segments(const std::vector<SegmentSet::Ref>& sources, const SegmentSet::Ref& replacement);
   Result<bool> unlink_step();
   Result<void> unlink_segments(const std::vector<std::pair<SegmentId, uint64_t>>& gone);
@@ -108,6 +143,20 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
       changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
   Ordinals ordinals_;
   std::vector<SegmentId> dead_extents_;
+  // A dead value of which whole blocks may go once its segment is covered and nobody reads what was before its death.
+  struct Punchable {
+    SegmentId segment;
+    uint64_t offset, length;  // whole blocks inside the value
+    uint64_t readers;         // version number, see Catalog::renew()
+  };
+  std::vector<Punchable> punchable_;
+  size_t punch_fresh_ = 0;       // the last so many of them have no version number yet
+  uint64_t events_at_pass_ = 0;  // room->events() before the steps of this pass looked
+  struct CreatedTable {
+    TableId id;
+    uint64_t charge;
+  };
+  std::vector<CreatedTable> created_tables_;  // by a merge that is not installed
   struct DoomedTable {
     std::weak_ptr<const index::Table> readers;
     TableId id;
@@ -116,7 +165,10 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   std::vector<DoomedTable> doomed_tables_;  // merged away, perhaps still read
   std::vector<SegmentId> forgotten_;        // gone for good: their bitmaps are erased with the next map
   std::vector<SegmentId> uncompactable_;    // damaged: left as they are
-  std::vector<SegmentId> abandoned_;        // compacted, but could not be installed
+  std::vector<SegmentId> erase_only_;       // could not shrink: holds erases that are still needed
+  std::vector<std::pair<SegmentId, uint64_t>>
+      abandoned_;                               // compacted, but could not be installed; what they were charged
+  std::vector<CreatedTable> abandoned_tables_;  // merged, but could not be installed
 
   mutable Mutex mu_;
   CondVar idle_;
@@ -126,6 +178,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<std::pair<SegmentId, uint64_t>> released_ GUARDED_BY(mu_);  // retired, and no reader left; bytes
   std::atomic<uint64_t> unreclaimed_bytes_ = 0;
+  std::atomic<uint64_t> punched_bytes_ = 0;
+  std::atomic<uint64_t> copied_bytes_ = 0;
   std::atomic<uint64_t> merges_ = 0;
   std::atomic<uint64_t> compactions_ = 0;
 };

@@ -13,6 +13,7 @@
 #include "index/manifest.h"
 #include "io/env.h"
 #include "store/layout.h"
+#include "store/reserve.h"
 
 namespace cairn {
 namespace {
@@ -88,7 +89,7 @@ Result<void> clear_store(io::Directory& directory) {
   // The superblock goes first: what is half removed is then no store any more.
   TRY(directory.unlink(format::kSuperblockFile));
   TRY(directory.sync());
-  for (const char* name : {format::kSegmentsDir, index::kIndexDir, store::kQuarantineDir}) {
+  for (const char* name : {format::kSegmentsDir, index::kIndexDir, store::kQuarantineDir, store::kReserveDir}) {
     auto sub = directory.open_dir(name);
     if (!sub && sub.error().code == ErrorCode::kNotFound) continue;
     if (!sub) return fail(sub.error());

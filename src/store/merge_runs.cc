@@ -10,8 +10,9 @@
 namespace cairn::store {
 namespace {
 
-constexpr size_t kMinFooters = 4;  // fewer are not worth a run
-constexpr size_t kMaxFooters = 8;  // merged at once, at most
+constexpr size_t kMinFooters = 4;              // fewer are not worth a run
+constexpr size_t kMaxFooters = 8;              // merged at once, at most
+constexpr uint64_t kMinTableBytes = 64 << 10;  // a table of a run, also in a small store
 
 uint64_t bytes_of(const Run& run) {
   uint64_t sum = 0;
@@ -43,11 +44,55 @@ index::MergeOptions Maintenance::merge_options(bool bottom) {
   index::MergeOptions options;
   options.bottom = bottom;
   options.next_id = [this] { return catalog_->new_table_id(); };
-  options.create = [this](TableId id) {
-    return config_.index_directory->open(index::table_file_name(id), {io::OpenMode::kCreate, false});
-  };
+  options.create = [this](TableId id, uint64_t size) { return create_table(id, size); };
   options.random = [this] { return config_.env->random(); };
+  // Temporary room is a share of a limit.
+  options.max_step_bytes = std::min(options.max_step_bytes, config_.room->maintenance_step());
+  options.max_table_bytes = std::min(options.max_table_bytes, std::max(options.max_step_bytes / 4, kMinTableBytes));
   return options;
+}
+
+// Paid for, and allocated in one piece, before it is written.
+Result<std::unique_ptr<io::File>> Maintenance::create_table(TableId id, uint64_t size) {
+  const uint64_t charge = Room::charge(size);
+  if (!config_.room->take(charge, Room::Use::kMaintain))
+    return fail(ErrorCode::kNoSpace, "the store's limit leaves no room for a table");
+  RoomClaim claim(config_.room.get(), charge);
+  const auto name = index::table_file_name(id);
+  const auto create = [&]() -> Result<std::unique_ptr<io::File>> {
+    TRY_ASSIGN(auto file, config_.index_directory->open(name, {io::OpenMode::kCreate, false}));
+    auto allocated = file->allocate(0, size);
+    if (allocated || allocated.error().code == ErrorCode::kUnsupported) return file;
+    TRY(config_.index_directory->unlink(name));
+    return fail(allocated.error());
+  };
+  auto file = create();
+  if (!file && file.error().code == ErrorCode::kNoSpace && config_.reserve)
+    file = config_.reserve->take(*config_.index_directory, name, {}, false);
+  if (!file) return file;
+  created_tables_.push_back({id, claim.keep()});
+  copied_bytes_ += size;
+  return file;
+}
+
+// After the manifest was to name them: they are in use, or, as it may name them on disk all the same, to be removed later.
+Result<void> Maintenance::settle_created(Result<void> installed) {
+  if (!installed) abandoned_tables_.insert(abandoned_tables_.end(), created_tables_.begin(), created_tables_.end());
+  created_tables_.clear();
+  return installed;
+}
+
+// What a merge wrote that was not installed.
+Result<void> Maintenance::unlink_created() {
+  while (!created_tables_.empty()) {
+    const CreatedTable table = created_tables_.back();
+    if (auto gone = config_.index_directory->unlink(index::table_file_name(table.id));
+        !gone && gone.error().code != ErrorCode::kNotFound)
+      return gone;
+    created_tables_.pop_back();
+    config_.room->give_back(table.charge);
+  }
+  return {};
 }
 
 Result<RunTable> Maintenance::open_table(const index::ManifestTable& meta) {
@@ -63,20 +108,33 @@ Result<RunTable> Maintenance::open_table(const index::ManifestTable& meta) {
 }
 
 Result<bool> Maintenance::merge_step() {
+  TRY(unlink_created());  // of a merge that failed
   const auto version = catalog_->current();
-  TRY_ASSIGN(const bool merged, merge_footers(*version));
-  if (merged) return true;
-  return merge_runs(*version);
+  auto merged = merge_footers(*version);
+  if (merged && !*merged) merged = merge_runs(*version);
+  if (!merged && merged.error().code == ErrorCode::kNoSpace && config_.room->limited()) {
+    // Reclaiming goes on without it. Its inputs stay; there will be another attempt.
+    config_.logger->warn("merge_postponed reason=\"{}\"", merged.error().message);
+    TRY(unlink_created());
+    return false;
+  }
+  return merged;
 }
 
 // The oldest unmerged footers whose kills are in a durable map (after a crash nobody could find out again what they replaced).
 Result<bool> Maintenance::merge_footers(const Version& version) {
   std::vector<LogLevel> take;  // oldest first
+  uint64_t bytes = 0;          // of footers, at most
+  bool full = false;           // more would not fit the room there is for a merge
   for (auto level = version.log.rbegin(); level != version.log.rend() && take.size() < kMaxFooters; ++level) {
-    if (level->segment->meta().file_size == 0 || level->segment->meta().range.last > merge_through_) break;
+    const index::ManifestSegment& meta = level->segment->meta();
+    if (meta.file_size == 0 || meta.range.last > merge_through_) break;
+    bytes += meta.file_size - std::min(meta.file_size, meta.record_bytes);
+    full = !take.empty() && bytes > config_.room->maintenance_step();
+    if (full) break;
     take.push_back(*level);
   }
-  if (take.size() < kMinFooters) return false;
+  if (take.size() < kMinFooters && !full) return false;
   std::vector<std::unique_ptr<index::Iterator>> inputs;
   for (auto level = take.rbegin(); level != take.rend(); ++level) inputs.push_back(level->iterate(false));
   auto merged = index::merge_iterators(std::move(inputs));
@@ -93,7 +151,7 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
   const auto taken = [&](SegmentId id) {
     return std::any_of(take.begin(), take.end(), [&](const LogLevel& l) { return l.segment->id() == id; });
   };
-  TRY(catalog_->apply(
+  auto installed = catalog_->apply(
       [&](index::Manifest& m) {
         for (auto& s : m.segments)
           if (taken(s.id)) s.covered = true;
@@ -102,7 +160,8 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
       [&](Version& v) {
         std::erase_if(v.log, [&](const LogLevel& l) { return taken(l.segment->id()); });
         if (!run->tables.empty()) v.runs.insert(v.runs.begin(), run);
-      }));
+      });
+  TRY(settle_created(std::move(installed)));
   for (const LogLevel& level : take) level.segment->mark_covered();
   ++merges_;
   return true;
@@ -158,7 +217,7 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
   std::vector<std::shared_ptr<const Run>> now;
   if (!longer->tables.empty()) now.push_back(longer);
   now.insert(now.end(), left.begin(), left.end());
-  TRY(catalog_->apply(
+  auto installed = catalog_->apply(
       [&](index::Manifest& m) {
         const auto at = m.runs.begin() + static_cast<ptrdiff_t>(first);
         const auto rest = m.runs.erase(at, at + static_cast<ptrdiff_t>(old_count));
@@ -170,7 +229,8 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
         const auto at = v.runs.begin() + static_cast<ptrdiff_t>(first);
         const auto rest = v.runs.erase(at, at + static_cast<ptrdiff_t>(old_count));
         v.runs.insert(rest, now.begin(), now.end());
-      }));
+      });
+  TRY(settle_created(std::move(installed)));
   inputs = std::move(left);
   // Readers of older versions open them by name, so the files go when the last table object does.
   for (const RunTable& t : gone) {

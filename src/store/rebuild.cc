@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/try.h"
+#include "format/decode.h"
 #include "index/merge.h"
 #include "log/scan.h"
 #include "log/segment_reader.h"
@@ -155,6 +156,15 @@ Result<bool> use_footer(Rebuild& r, Source& s) {
   return true;
 }
 
+// All but the blocks that are zero in the file already, some of which may be holes: what was punched is not written again.
+Result<void> write_blocks(io::File& file, ByteView image) {
+  for (uint64_t at = 0; at < image.size(); at += io::kBlockSize) {
+    const ByteView block = image.substr(at, io::kBlockSize);
+    if (!format::all_zero(block)) TRY(file.pwrite(at, block));
+  }
+  return {};
+}
+
 // Walks the records and writes the footer again. False: nothing in it counts.
 Result<bool> make_footer(Rebuild& r, Source& s) {
   TRY_ASSIGN(auto file, r.files->directory->open(s.name, {}));
@@ -185,8 +195,8 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   TRY_ASSIGN(const Bytes footer, build_footer(*memtable, t));
   TRY_ASSIGN(auto out, r.files->directory->open(s.name, {io::OpenMode::kReadWrite, false}));
   TRY(out->truncate(scan.end));
-  TRY(out->truncate(t.base));                                      // zeros, where a record lost its end
-  TRY(out->pwrite(0, ByteView(*scan.image).substr(0, scan.end)));  // padding that a crash left dirty is zero in it
+  TRY(out->truncate(t.base));                                          // zeros, where a record lost its end
+  TRY(write_blocks(*out, ByteView(*scan.image).substr(0, scan.end)));  // padding that a crash left dirty is zero in it
   TRY(out->pwrite(t.base, footer));
   TRY(out->sync());
   TRY(out->close());
@@ -339,7 +349,7 @@ Result<index::ManifestRun> write_tables(Rebuild& r, const FoundMap& map, uint64_
   options.bottom = true;
   options.max_step_bytes = UINT64_MAX;
   options.next_id = [&] { return TableId(next_table++); };
-  options.create = [&](TableId id) {
+  options.create = [&](TableId id, uint64_t /*size*/) {
     return r.index_directory->open(index::table_file_name(id), {io::OpenMode::kCreate, false});
   };
   options.random = [&] { return r.env.random(); };

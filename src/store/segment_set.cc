@@ -5,6 +5,7 @@
 
 #include "base/try.h"
 #include "log/segment_reader.h"
+#include "store/room.h"
 
 namespace cairn::store {
 
@@ -47,6 +48,20 @@ Result<std::shared_ptr<const index::Table>> Segment::footer() const {
 Result<Value> Segment::read(ByteView key, const format::IndexEntry& entry) const {
   TRY_ASSIGN(auto handle, file());
   return log::read_record(*handle, name_, meta_.salt, meta_.id, key, entry);
+}
+
+Result<void> Segment::find_punched() const {
+  auto opened = files_->directory->open(file_name_, {});
+  if (!opened && opened.error().code == ErrorCode::kNotFound) return {};
+  if (!opened) return fail(opened.error());
+  TRY_ASSIGN(const auto stat, (*opened)->stat());
+  punched_ = meta_.file_size - std::min(meta_.file_size, stat.allocated);
+  return {};
+}
+
+uint64_t Segment::charge() const {
+  const uint64_t whole = Room::charge(meta_.file_size);
+  return whole - std::min(whole, punched());
 }
 
 void Segment::retire(std::function<void(SegmentId)> released) const {

@@ -48,6 +48,13 @@ class Segment {
   // Its entries are in a run.
   [[nodiscard]] bool covered() const { return covered_.load(std::memory_order_relaxed); }
   void mark_covered() const { covered_.store(true, std::memory_order_relaxed); }
+  // Bytes of the file that were given back to the disk inside it: dead values (design §4.5).
+  [[nodiscard]] uint64_t punched() const { return punched_.load(std::memory_order_relaxed); }
+  void add_punched(uint64_t bytes) const { punched_ += bytes; }
+  // Looks at the file. kIo, and a file that is missing counts as all there.
+  Result<void> find_punched() const;
+  // What Room was charged for it.
+  [[nodiscard]] uint64_t charge() const;
   // Calls `released` when the last reference goes.
   void retire(std::function<void(SegmentId)> released) const EXCLUDES(mu_);
 
@@ -57,6 +64,7 @@ class Segment {
   const std::string file_name_;
   const std::string name_;
   mutable std::atomic<bool> covered_;
+  mutable std::atomic<uint64_t> punched_ = 0;
   mutable Mutex mu_;  // a leaf, but for opening the footer's file
   mutable std::shared_ptr<const index::Table> footer_ GUARDED_BY(mu_);
   mutable std::function<void(SegmentId)> released_ GUARDED_BY(mu_);

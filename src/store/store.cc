@@ -16,8 +16,10 @@
 namespace cairn {
 namespace {
 
-// The open one, the prepared one, and what waits for its seal, at most.
-constexpr uint64_t kUnsealedSegments = 4;
+double ratio(uint64_t a, uint64_t b) { return static_cast<double>(a) / static_cast<double>(b); }
+
+constexpr uint64_t kBaseBytes = 64 << 10;  // superblock, lock, manifest, and the directories
+constexpr unsigned kReserveFiles = 2;      // one for the log, one for what maintenance writes
 
 // Files that hold nothing go; files that nobody can read are set aside, never deleted.
 Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {
@@ -49,6 +51,40 @@ Result<void> remove_stray_tables(Store::Impl& impl, const index::Manifest& manif
   return {};
 }
 
+// What the directory takes when it is opened.
+Result<void> count_room(Store::Impl& impl) {
+  store::Room& room = *impl.room;
+  const auto version = impl.catalog->current();
+  room.add(kBaseBytes);
+  for (const auto& segment : version->segments->all()) {
+    if (room.limited()) TRY(segment->find_punched());
+    room.add(segment->charge());
+  }
+  for (const auto& run : version->runs)
+    for (const auto& table : run->tables) room.add(store::Room::charge(table.meta.file_size));
+  auto quarantine = impl.directory->open_dir(store::kQuarantineDir);
+  if (!quarantine && quarantine.error().code == ErrorCode::kNotFound) return {};
+  if (!quarantine) return fail(quarantine.error());
+  TRY_ASSIGN(const auto names, (*quarantine)->list());
+  for (const std::string& name : names) {
+    TRY_ASSIGN(const auto file, (*quarantine)->open(name, {}));
+    TRY_ASSIGN(const auto stat, file->stat());
+    room.add(stat.allocated);
+  }
+  return {};
+}
+
+Result<void> open_reserve(Store::Impl& impl) {
+  TRY_ASSIGN(impl.reserve, store::Reserve::open(*impl.directory, impl.superblock.segment_size, kReserveFiles,
+                                                impl.room.get(), impl.logger));
+  if (!impl.reserve) return {};
+  if (!impl.reserve->is_whole()) impl.logger->warn("reserve_incomplete reason=\"the disk is full\"");
+  impl.catalog->set_spare([reserve = impl.reserve, store = impl.directory](const std::string& name) {
+    return reserve->take(*store, name, {}, false);
+  });
+  return {};
+}
+
 Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered) {
   store::LogWriter::Config config;
   config.env = impl.env;
@@ -62,16 +98,14 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
   config.on_sealed = [maintenance] {
     if (auto m = maintenance->lock()) m->kick();
   };
+  config.on_starved = config.on_sealed;
+  config.room = impl.room;
+  config.reserve = impl.reserve;
   if (impl.superblock.limit != 0) impl.evictions = std::make_shared<store::Evictions>(*impl.env);
-  if (impl.superblock.limit != 0)
-    config.has_room = [&impl](uint64_t bytes) {
-      if (impl.allocated() + bytes <= impl.superblock.limit) return true;
-      impl.evictions->request();
-      return false;
-    };
   impl.log = std::make_shared<store::LogWriter>(config, impl.catalog.get(), recovered.start);
-  store::Maintenance::Config maintenance_config{impl.env,    impl.index_directory, impl.files,
-                                                impl.filter, impl.superblock,      impl.logger};
+  store::Maintenance::Config maintenance_config{impl.env,     impl.index_directory, impl.files,
+                                                impl.filter,  impl.superblock,      impl.room,
+                                                impl.reserve, impl.evictions,       impl.logger};
   impl.maintenance =
       std::make_shared<store::Maintenance>(maintenance_config, impl.catalog.get(), impl.values.get(), impl.log);
   *maintenance = impl.maintenance;
@@ -125,6 +159,7 @@ Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::
   const store::Recovered& recovered = *result;
   impl->catalog =
       std::make_shared<store::Catalog>(impl->directory, impl->superblock.uuid, recovered.manifest, recovered.version);
+  impl->room = std::make_shared<store::Room>(impl->superblock.limit, impl->superblock.segment_size);
   impl->values = std::make_unique<store::ValueReader>(impl->files, options.chunk_cache_bytes);
   impl->read_only_next_number = recovered.start.next_number;
   if (!options.read_only) {
@@ -137,8 +172,12 @@ Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::
     }
     TRY(clear_leftovers(*impl, recovered));
     TRY(remove_stray_tables(*impl, recovered.manifest));
+    TRY(count_room(*impl));
+    TRY(open_reserve(*impl));
     TRY(start_writing(*impl, recovered));
     impl->maintenance->kick();
+  } else {
+    TRY(count_room(*impl));
   }
   return impl;
 }
@@ -151,13 +190,6 @@ Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path
   } catch (const std::bad_alloc&) {
     return fail(ErrorCode::kOutOfMemory, "store " + path + ": out of memory");
   }
-}
-
-// Bytes on disk, counted high: files that are replaced but still read, and whole segments for those that are not sealed.
-uint64_t Store::Impl::allocated() const {
-  uint64_t sum = catalog->allocated();
-  if (maintenance) sum += maintenance->unreclaimed_bytes() + kUnsealedSegments * superblock.segment_size;
-  return sum;
 }
 
 Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -183,7 +215,10 @@ Result<void> Store::write(const WriteBatch& batch, Durability durability) {
   TRY_ASSIGN(auto changes, impl_->prepare(batch));
   // Large values have become pointers by now, so the cost is that of what is really written.
   uint64_t cost = 0;
-  for (const store::PreparedChange& c : changes) cost += log_cost(c.key.size(), c.stored.size());
+  for (store::PreparedChange& c : changes) {
+    cost += log_cost(c.key.size(), c.stored.size());
+    c.replaces = impl_->replaced_by(c);
+  }
   if (cost > max_operation_room())
     return fail(ErrorCode::kTooLarge, fmt::format("batch of {} bytes: at most {} in a store with segments of {}", cost,
                                                   max_operation_room(), impl_->superblock.segment_size));
@@ -210,17 +245,16 @@ Result<void> Store::settle() {
   return impl_->maintenance->settle();
 }
 
-uint64_t Store::room_deficit() const {
-  const uint64_t wanted = impl_->allocated() + (kUnsealedSegments + 2) * impl_->superblock.segment_size;
-  return !impl_->evictions || wanted <= impl_->superblock.limit ? 0 : wanted - impl_->superblock.limit;
-}
+uint64_t Store::room_deficit() const { return impl_->room->deficit(); }
 
 void Store::set_room_hook(std::function<void()> hook) {
   if (impl_->evictions) impl_->evictions->set_hook(std::move(hook));
 }
 
 void Store::evicted(bool more) {
-  if (impl_->evictions && impl_->evictions->answered(more)) impl_->maintenance->kick();
+  if (!impl_->evictions || !impl_->evictions->answered(more)) return;
+  impl_->room->note_event();
+  impl_->maintenance->kick();
 }
 
 uint64_t Store::next_number() { return impl_->log ? impl_->log->next_number() : impl_->read_only_next_number++; }
@@ -258,6 +292,7 @@ Result<void> Store::Operation::write(const WriteBatch& batch) {
   const uint64_t cost = batch.log_cost();
   CHECK(cost <= room_);
   TRY_ASSIGN(auto changes, store_->impl_->prepare(batch));
+  for (store::PreparedChange& c : changes) c.replaces = store_->impl_->replaced_by(c);
   room_ -= cost;
   store_->impl_->write_prepared(changes, cost);
   return {};
@@ -287,7 +322,7 @@ StoreStats Store::stats() const {
   out.segment_size = sb.segment_size;
   out.chunk_size = sb.chunk_size;
   const auto version = impl_->catalog->current();
-  out.allocated_bytes = impl_->allocated();
+  out.allocated_bytes = impl_->room->used();
   for (const auto& run : version->runs) out.tables += run->tables.size();
   out.segments = version->segments->all().size();
   out.runs = version->runs.size();
@@ -303,6 +338,13 @@ StoreStats Store::stats() const {
   }
   out.live_bytes = impl_->maintenance->live_bytes();
   out.merges = impl_->maintenance->merges();
+  out.punched_bytes = impl_->maintenance->punched_bytes();
+  out.bytes_copied = impl_->maintenance->copied_bytes();
+  out.bytes_in = impl_->log->bytes_in();
+  out.bytes_logged = impl_->log->bytes_logged();
+  out.room_deficit = impl_->room->deficit();
+  if (out.live_bytes > 0) out.space_amplification = ratio(out.allocated_bytes, out.live_bytes);
+  if (out.bytes_logged > 0) out.write_amplification = ratio(out.bytes_logged + out.bytes_copied, out.bytes_logged);
   out.compactions = impl_->maintenance->compactions();
   out.seals = impl_->log->seals();
   out.commits = impl_->log->commits();

@@ -14,6 +14,8 @@
 #include "store/evictions.h"
 #include "store/log_writer.h"
 #include "store/maintenance.h"
+#include "store/reserve.h"
+#include "store/room.h"
 #include "store/segment_set.h"
 #include "store/version.h"
 
@@ -31,6 +33,8 @@ class Store::Impl {
   format::Superblock superblock;
   std::shared_ptr<const store::SegmentFiles> files;
   std::shared_ptr<io::Directory> index_directory;
+  std::shared_ptr<store::Room> room;
+  std::shared_ptr<store::Reserve> reserve;  // none when read-only, or where files cannot be allocated
   std::shared_ptr<store::Catalog> catalog;
   std::unique_ptr<store::ValueReader> values;
   std::shared_ptr<store::KeyFilter> filter;         // none when read-only
@@ -44,9 +48,10 @@ class Store::Impl {
   // Compresses and hashes; values of more than a quarter of a segment become extents first (their pointer is what is returned).
   Result<std::vector<store::PreparedChange>> prepare(const WriteBatch& batch);
   Result<void> write_extent(const WriteBatch::Change& change, store::PreparedChange& out);
+  // Bytes of the record that dies by `change`, or 0 if that is not worth looking up.
+  [[nodiscard]] uint64_t replaced_by(const store::PreparedChange& change) const;
   // In an operation with room for `cost`. Only now extents become part of the store: had begin() failed, nothing would name them.
   void write_prepared(std::vector<store::PreparedChange>& changes, uint64_t cost);
-  [[nodiscard]] uint64_t allocated() const;  // bytes
   [[nodiscard]] uint64_t largest_record_value() const { return superblock.segment_size / 8; }
 };
 

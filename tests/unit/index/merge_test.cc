@@ -22,7 +22,7 @@ class Merging {
  public:
   explicit Merging(uint64_t seed = 1) : env(seed), directory(env.open_dir("/").value()) {
     options.next_id = [this] { return TableId(++last_id); };
-    options.create = [this](TableId id) {
+    options.create = [this](TableId id, uint64_t /*size*/) {
       io::OpenOptions create;
       create.mode = io::OpenMode::kCreate;
       return directory->open(table_file_name(id), create);

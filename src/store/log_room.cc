@@ -1,0 +1,174 @@
+// The half of LogWriter that is about room: beginning an operation, waiting for space, files for segments to come.
+#include <utility>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "store/log_writer.h"
+
+namespace cairn::store {
+namespace {
+
+Room::Use use_of(Store::OperationKind kind) {
+  return kind == Store::OperationKind::kGrow ? Room::Use::kGrow : Room::Use::kFree;
+}
+
+Error no_room() { return {ErrorCode::kNoSpace, "the store's limit leaves no room for another segment"}; }
+
+}  // namespace
+
+Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind, bool may_wait) {
+  CHECK(room <= max_operation_room());
+  MutexLock lock(mu_);
+  bool denied = false;
+  for (;;) {
+    wait([&] {
+      mu_.assert_held();
+      return !gate_shut_ || failure_;
+    });
+    TRY(check_running());
+    // What frees space may use what is kept back: deleting works on a full store.
+    Result<void> result;
+    if (kind == Store::OperationKind::kGrow && !may_grow()) {
+      result = fail(no_room());
+    } else if (fits(room)) {
+      break;
+    } else {
+      result = roll(room, false, use_of(kind));
+    }
+    if (result) continue;
+    if (result.error().code != ErrorCode::kNoSpace || !may_wait || denied) return result;
+    const auto waited = wait_for_room(kind, result.error());
+    if (!waited && waited.error().code != ErrorCode::kNoSpace) return waited;
+    denied = !waited.has_value();  // once more, for what was freed just before the wait began
+  }
+  promised_ += room;
+  ++open_operations_;
+  return {};
+}
+
+// The open segment takes new data unless it lives on what is kept for erases.
+bool LogWriter::may_grow() const {
+  if (!config_.room->may_grow()) return false;
+  return !active_->from_reserve || (config_.reserve && config_.reserve->is_whole());
+}
+
+// Returns when there may be room: for another look. With `why` when there will be none.
+Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& why) {
+  const auto k = static_cast<size_t>(kind);
+  const uint64_t denials = denials_[k], freed = config_.room->freed();
+  ++starving_[k];
+  if (config_.on_starved) {
+    mu_.unlock();
+    config_.on_starved();
+    mu_.lock();
+  }
+  wait([&] {
+    mu_.assert_held();
+    return failure_ || denials_[k] != denials || config_.room->freed() != freed;
+  });
+  --starving_[k];
+  TRY(check_running());
+  if (config_.room->freed() == freed) return fail(why);
+  return {};
+}
+
+LogWriter::Starving LogWriter::starving() const {
+  MutexLock lock(mu_);
+  return {starving_[static_cast<size_t>(Store::OperationKind::kGrow)] != 0,
+          starving_[static_cast<size_t>(Store::OperationKind::kFree)] != 0};
+}
+
+bool LogWriter::is_short() const {
+  MutexLock lock(mu_);
+  return !prepared_ && prepare_error_ && prepare_error_->code == ErrorCode::kNoSpace;
+}
+
+bool LogWriter::deny_room(Store::OperationKind kind, uint64_t events) {
+  MutexLock lock(mu_);
+  if (config_.room->events() != events) return false;
+  ++denials_[static_cast<size_t>(kind)];
+  changed_.notify_all();
+  return true;
+}
+
+bool LogWriter::request_seal() {
+  MutexLock lock(mu_);
+  if (failure_ || no_more_seals_) return false;
+  if (seal_requested_ || !sealing_.empty()) return true;
+  const bool holds_something = active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
+  if (seal_failed_at_ == config_.room->freed() || !holds_something) return false;
+  seal_requested_ = true;
+  submit(&LogWriter::forced_seal_job);
+  return true;
+}
+
+void LogWriter::forced_seal_job() {
+  MutexLock lock(mu_);
+  const uint64_t freed = config_.room->freed();
+  Result<void> rolled;
+  if (!failure_) rolled = roll(0, true, Room::Use::kFree);
+  seal_requested_ = false;
+  changed_.notify_all();
+  if (rolled) return;
+  seal_failed_at_ = freed;
+  config_.logger->warn("seal_for_room_failed reason=\"{}\"", rolled.error().message);
+  lock.unlock();
+  config_.on_starved();
+  lock.lock();
+}
+
+void LogWriter::room_freed() {
+  MutexLock lock(mu_);
+  if (active_ && !failure_ && !prepared_ &&
+      config_.room->fits(Room::charge(config_.superblock.segment_size), Room::Use::kGrow))
+    request_prepared(Room::Use::kGrow);
+  changed_.notify_all();
+}
+
+// ---- Files for segments to come ----
+
+// On a disk that is full, for what frees space.
+Result<log::PreparedFile> LogWriter::prepare_from_reserve(const format::SegmentHeader& header) {
+  Bytes block(format::kSegmentHeaderSize, '\0');
+  format::SegmentHeader prepared = header;
+  prepared.prepared = true;
+  format::encode_segment_header_block(prepared, block.data());
+  log::PreparedFile out{header.id, header.salt, format::segment_file_name(header.id), nullptr};
+  TRY_ASSIGN(out.file, config_.reserve->take(*config_.files->directory, out.name, block, true));
+  return out;
+}
+
+void LogWriter::prepare_job() {
+  format::SegmentHeader header;
+  header.id = catalog_->new_segment_id();
+  header.salt = config_.env->random();
+  header.next_ino = reserved_number();  // durable before a number is given out, whatever becomes of the first commit
+  header.superblock = config_.superblock;
+  Room::Use use = Room::Use::kGrow;
+  {
+    MutexLock lock(mu_);
+    use = prepare_use_;
+  }
+  Result<log::PreparedFile> file = fail(no_room());
+  RoomClaim claim;
+  bool from_reserve = false;
+  const uint64_t charge = Room::charge(config_.superblock.segment_size);
+  if (config_.room->take(charge, use)) {
+    claim = RoomClaim(config_.room.get(), charge);
+    file = log::prepare_segment_file(*config_.files->directory, header);
+    from_reserve = !file && file.error().code == ErrorCode::kNoSpace && use == Room::Use::kFree && config_.reserve;
+    if (from_reserve) file = prepare_from_reserve(header);
+  }
+  MutexLock lock(mu_);
+  preparing_ = false;
+  if (file) {
+    prepared_ = std::move(*file);
+    prepared_claim_ = std::move(claim);
+    prepared_from_reserve_ = from_reserve;
+  } else {
+    prepare_error_ = file.error();
+  }
+  changed_.notify_all();
+}
+
+}  // namespace cairn::store

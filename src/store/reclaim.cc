@@ -1,0 +1,140 @@
+// Room: punching dead values, what may still be reclaimed, and who is told when.
+#include <algorithm>
+
+#include "base/try.h"
+#include "store/maintenance.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr uint64_t kPunchedValueMin = 64 << 10;  // bytes; smaller holes fragment more than they give (hazard 30)
+constexpr size_t kPunchedAtOnce = 256;           // values
+constexpr uint64_t kLargeRecord = 16 << 10;      // bytes, on average: a store of large files
+
+}  // namespace
+
+// ---- Punching ----
+
+// Whole blocks strictly inside the stored value: the record's header, and what follows it, stay.
+void Maintenance::note_punchable(const Segment& owner, ByteView key, const format::IndexEntry& entry) {
+  if (!config_.room->limited() || entry.stored_length < kPunchedValueMin) return;
+  uint64_t at = entry.offset;
+  if (owner.id() != entry.segment) {
+    auto moved = locate(owner, key, entry.seq);
+    if (!moved) return;  // damaged: left to compaction, which reports it
+    at = moved->offset;
+  }
+  const uint64_t begin = at + format::kRecordHeaderSize + key.size();
+  const uint64_t first = (begin + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize;
+  const uint64_t last = (begin + entry.stored_length) / io::kBlockSize * io::kBlockSize;
+  punchable_.push_back({owner.id(), first, last - first, 0});
+  ++punch_fresh_;
+}
+
+// Only when room is short: what dies as a whole is unlinked as a whole, for less. Only covered segments, and only what nobody reads
+// any more. What killed the values is in a sealed segment, so it is durable (design §4.4). The space counts as free once a crash
+// cannot bring it back.
+Result<bool> Maintenance::punch_step() {
+  if (punchable_.empty() || !config_.room->is_short()) return false;
+  const auto version = catalog_->current();
+  std::map<SegmentId, std::vector<Punchable>> chosen;
+  std::vector<Punchable> left;
+  size_t count = 0;
+  for (const Punchable& p : punchable_) {
+    const auto* segment = version->segments->find(p.segment);
+    if (!segment) continue;  // compacted, or gone as a whole
+    const bool ready = count < kPunchedAtOnce && is_covered(**segment) && !catalog_->readers_before(p.readers);
+    if (ready) ++count;
+    (ready ? chosen[p.segment] : left).push_back(p);
+  }
+  punchable_ = std::move(left);
+  for (const auto& [id, values] : chosen) {
+    const auto& segment = *version->segments->find(id);
+    TRY_ASSIGN(auto file,
+               config_.files->directory->open(format::segment_file_name(id), {io::OpenMode::kReadWrite, false}));
+    uint64_t bytes = 0;
+    for (const Punchable& p : values) {
+      if (auto punched = file->punch(p.offset, p.length); !punched) {
+        if (punched.error().code == ErrorCode::kUnsupported) return false;  // compaction has to do
+        return fail(punched.error());
+      }
+      bytes += p.length;
+    }
+    TRY(file->sync());
+    TRY(file->close());
+    segment->add_punched(bytes);
+    config_.room->give_back(bytes);
+    punched_bytes_ += bytes;
+  }
+  if (!chosen.empty()) log_->room_freed();
+  return !chosen.empty();
+}
+
+// ---- What may still come back ----
+
+// Bytes of records that are needed: not dead, and no erase that is garbage.
+uint64_t Maintenance::live_of(const Segment& segment) const {
+  const index::ManifestSegment& meta = segment.meta();
+  if (meta.kind == format::SegmentKind::kExtent) return meta.file_size;
+  const uint64_t erases = erase_is_garbage(meta.range.last) ? liveness_.erase_bytes(segment.id()) : 0;
+  const uint64_t dead = liveness_.dead_bytes(segment.id()) + erases;
+  return meta.record_bytes - std::min(meta.record_bytes, dead);
+}
+
+Maintenance::Balance Maintenance::balance(const Version& version, bool only_covered) const {
+  Balance out;
+  for (const auto& segment : version.segments->all()) {
+    const index::ManifestSegment& meta = segment->meta();
+    if (meta.kind == format::SegmentKind::kExtent || (only_covered && !is_covered(*segment))) continue;
+    const uint64_t live = live_of(*segment);
+    const uint64_t overhead = meta.file_size - std::min(meta.file_size, meta.record_bytes);
+    out.live += live;
+    out.records += meta.entries;
+    out.dead += meta.file_size - std::min(meta.file_size, live + overhead + segment->punched());
+  }
+  return out;
+}
+
+// The published bound on space amplification, less what the newest segments need until they are covered: a tenth of what is alive,
+// or a quarter where small records make compaction dear.
+uint64_t Maintenance::Balance::allowed() const {
+  const bool large = records == 0 || live / records >= kLargeRecord;
+  return large ? live / 10 : live / 4;
+}
+
+void Maintenance::update_reclaimable() {
+  if (!config_.room->limited()) return;
+  const Balance all = balance(*catalog_->current(), false);
+  config_.room->set_reclaimable(all.dead - std::min(all.dead, all.allowed()));
+}
+
+// Whether segments that are only a little sparse are worth compacting: when room is short, and what is dead takes more than its
+// share.
+bool Maintenance::wants_density(const Version& version) const {
+  if (!config_.room->is_short()) return false;
+  const Balance covered = balance(version, true);
+  return covered.dead > covered.allowed();
+}
+
+// ---- Who is told ----
+
+// The last step: nothing else had anything to do.
+Result<bool> Maintenance::room_step() {
+  Room& room = *config_.room;
+  if (config_.reserve && !config_.reserve->is_whole()) TRY(config_.reserve->refill());
+  const auto starving = log_->starving();
+  const bool somebody = starving.grow || starving.free;
+  // What was thought to come back has not: it is no help to who waits.
+  if (somebody) room.set_reclaimable(0);
+  const bool asked = room.deficit() > 0 && config_.evictions && config_.evictions->request();
+  if (!somebody && !log_->is_short()) return false;
+  if (room.doomed() > 0 && log_->request_seal()) return false;  // the seal kicks
+  if (!somebody) return false;
+  // Nothing more will come, unless something has happened since this pass began: then another look.
+  bool settled = true;
+  if (starving.free) settled = log_->deny_room(Store::OperationKind::kFree, events_at_pass_);
+  if (starving.grow && !asked) settled = log_->deny_room(Store::OperationKind::kGrow, events_at_pass_) && settled;
+  return !settled;
+}
+
+}  // namespace cairn::store

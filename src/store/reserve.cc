@@ -1,0 +1,103 @@
+#include "store/reserve.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/try.h"
+
+namespace cairn::store {
+
+Result<std::unique_ptr<Reserve>> Reserve::open(io::Directory& store, uint64_t file_size, unsigned count, Room* room,
+                                               std::shared_ptr<Logger> logger) {
+  if (auto made = store.make_dir(kReserveDir); !made) {
+    if (made.error().code == ErrorCode::kNoSpace) return std::unique_ptr<Reserve>();
+    if (made.error().code != ErrorCode::kExists) return fail(made.error());
+  }
+  TRY_ASSIGN(auto directory, store.open_dir(kReserveDir));
+  std::unique_ptr<Reserve> out(new Reserve(std::move(directory), file_size, count, room, std::move(logger)));
+  {
+    MutexLock lock(out->mu_);
+    TRY(out->adopt());
+  }
+  TRY(out->refill());
+  return out;
+}
+
+Result<void> Reserve::adopt() {
+  TRY_ASSIGN(const auto names, directory_->list());
+  for (const std::string& name : names) {
+    TRY_ASSIGN(auto file, directory_->open(name, {}));
+    TRY_ASSIGN(const auto stat, file->stat());
+    const bool whole = stat.size == file_size_ && stat.allocated >= file_size_;
+    if (whole && files_.size() < count_) {
+      files_.push_back(name);
+      room_->add(Room::charge(file_size_));
+    } else {
+      TRY(directory_->unlink(name));
+    }
+  }
+  return {};
+}
+
+Result<void> Reserve::refill() {
+  MutexLock lock(mu_);
+  for (unsigned i = 0; files_.size() < count_; ++i) {
+    const auto name = fmt::format("{:016x}", i);
+    if (std::find(files_.begin(), files_.end(), name) != files_.end()) continue;
+    RoomClaim claim;
+    if (!room_->take(Room::charge(file_size_), Room::Use::kFree)) return {};
+    claim = RoomClaim(room_, Room::charge(file_size_));
+    if (auto made = make(name); !made) {
+      if (made.error().code == ErrorCode::kNoSpace || made.error().code == ErrorCode::kUnsupported) return {};
+      return made;
+    }
+    claim.keep();
+    files_.push_back(name);
+  }
+  return {};
+}
+
+Result<void> Reserve::make(const std::string& name) {
+  TRY_ASSIGN(auto file, directory_->open(name, {io::OpenMode::kCreate, false}));
+  auto made = file->allocate(0, file_size_);
+  if (made) made = file->sync();
+  if (made) made = directory_->sync();
+  if (made) return file->close();
+  if (auto gone = directory_->unlink(name); !gone) made.error().message += "; and " + gone.error().message;
+  return made;
+}
+
+Result<std::unique_ptr<io::File>> Reserve::take(io::Directory& target, const std::string& name, ByteView head,
+                                                bool direct) {
+  MutexLock lock(mu_);
+  if (files_.empty())
+    return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk, and the reserve is used up", name));
+  const std::string from = files_.back();
+  {
+    TRY_ASSIGN(auto file, directory_->open(from, {io::OpenMode::kReadWrite, false}));
+    if (!head.empty()) TRY(file->pwrite(0, head));
+    TRY(file->sync());
+    TRY(file->close());
+  }
+  TRY(directory_->rename_into(from, target, name));
+  files_.pop_back();
+  room_->give_back(Room::charge(file_size_));  // whoever takes it has paid for it
+  logger_->info("reserve_used for={} left={}", name, files_.size());
+  auto durable = target.sync();
+  if (durable) durable = directory_->sync();
+  Result<std::unique_ptr<io::File>> file;
+  if (durable) file = target.open(name, {io::OpenMode::kReadWrite, direct});
+  if (durable && file) return file;
+  Error error = durable ? file.error() : durable.error();
+  if (auto gone = target.unlink(name); !gone) error.message += "; and " + gone.error().message;
+  return fail(std::move(error));
+}
+
+bool Reserve::is_whole() const {
+  MutexLock lock(mu_);
+  return files_.size() == count_;
+}
+
+}  // namespace cairn::store

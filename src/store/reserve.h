@@ -1,0 +1,58 @@
+// Preallocated files, so that what makes room always has some: on a disk that is really full too.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "cairn/result.h"
+#include "io/env.h"
+#include "store/room.h"
+
+namespace cairn::store {
+
+inline constexpr char kReserveDir[] = "reserve";
+
+// A few files of a segment's size in `reserve/`, allocated but empty. When the disk has no room for a file without which nothing
+// can be freed (a log segment for erases, a compacted segment, a table, the manifest), one of them is renamed into its place: no
+// block has to be found for it. refill() makes them anew once there is room (hazard 25).
+//
+// What is in them means nothing; they come and go, and a store without them is whole. Charged to `room`, which outlives it.
+// Thread-safe.
+class Reserve {
+ public:
+  // Takes over the files that are there, drops what is of no use, and makes what is missing as far as the disk has room.
+  static Result<std::unique_ptr<Reserve>> open(io::Directory& store, uint64_t file_size, unsigned count, Room* room,
+                                               std::shared_ptr<Logger> logger);
+
+  // Moves one to `name` in `target` (which must not exist), durably, with `head` as its first bytes, and opens it there. kNoSpace
+  // when none is left.
+  Result<std::unique_ptr<io::File>> take(io::Directory& target, const std::string& name, ByteView head, bool direct)
+      EXCLUDES(mu_);
+  // Makes what is missing. Having no room for it is no error.
+  Result<void> refill() EXCLUDES(mu_);
+  [[nodiscard]] bool is_whole() const EXCLUDES(mu_);
+
+ private:
+  Reserve(std::unique_ptr<io::Directory> directory, uint64_t file_size, unsigned count, Room* room,
+          std::shared_ptr<Logger> logger)
+      : directory_(std::move(directory)),
+        file_size_(file_size),
+        count_(count),
+        room_(room),
+        logger_(std::move(logger)) {}
+  Result<void> adopt() REQUIRES(mu_);
+  Result<void> make(const std::string& name) REQUIRES(mu_);
+
+  const std::unique_ptr<io::Directory> directory_;
+  const uint64_t file_size_;  // bytes
+  const unsigned count_;
+  Room* const room_;
+  const std::shared_ptr<Logger> logger_;
+  mutable Mutex mu_;  // held while files are made; nothing that locks is called under it, but for the disk
+  std::vector<std::string> files_ GUARDED_BY(mu_);  // names in directory_
+};
+
+}  // namespace cairn::store

@@ -1,0 +1,75 @@
+#include "store/room.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "io/env.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr uint64_t kFixed = 192 << 10;     // bytes: directories, superblock, lock, manifest and its successor
+constexpr uint64_t kFixedShare = 512;      // and this part of the limit: their growth with it, and blocks of extents
+constexpr uint64_t kMaintenanceUnits = 1;  // what only maintenance may use
+constexpr uint64_t kFreeSegments = 2;      // what only erases, and maintenance, may use
+
+}  // namespace
+
+Room::Room(uint64_t limit, uint64_t segment_size) : segment_size_(segment_size), limit_(limit) {}
+
+uint64_t Room::charge(uint64_t size) {
+  return (size + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize + io::kBlockSize;
+}
+
+// What small stores with tiny segments would otherwise not have for a merge.
+uint64_t Room::unit() const { return std::max<uint64_t>(charge(segment_size_), limit() / 64); }
+
+uint64_t Room::maintenance_step() const { return limited() ? unit() / 2 : UINT64_MAX; }
+
+uint64_t Room::line(Use use) const {
+  const uint64_t limit = limit_;
+  uint64_t kept = kFixed + limit / kFixedShare;
+  if (use != Use::kMaintain) kept += kMaintenanceUnits * unit();
+  if (use == Use::kGrow) kept += kFreeSegments * charge(segment_size_);
+  return limit > kept ? limit - kept : 0;
+}
+
+bool Room::take(uint64_t bytes, Use use) {
+  uint64_t used = used_;
+  do {
+    if (limited() && used + bytes > line(use)) return false;
+  } while (!used_.compare_exchange_weak(used, used + bytes));
+  return true;
+}
+
+void Room::give_back(uint64_t bytes) {
+  const uint64_t before = used_.fetch_sub(bytes);
+  CHECK(before >= bytes);
+  ++events_;
+  ++freed_;
+}
+
+void Room::doom(SegmentId by, uint64_t bytes) {
+  MutexLock lock(mu_);
+  doomed_by_[by] += bytes;
+  doomed_ += bytes;
+  ++events_;
+}
+
+void Room::killed(SegmentId by) {
+  MutexLock lock(mu_);
+  const auto it = doomed_by_.find(by);
+  if (it == doomed_by_.end()) return;
+  doomed_ -= it->second;
+  doomed_by_.erase(it);
+  ++events_;
+}
+
+uint64_t Room::deficit() const {
+  if (!limited()) return 0;
+  const uint64_t wanted = used() + kAhead * charge(segment_size_);
+  const uint64_t have = line(Use::kGrow) + doomed() + reclaimable();
+  return wanted > have ? wanted - have : 0;
+}
+
+}  // namespace cairn::store

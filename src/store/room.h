@@ -1,0 +1,113 @@
+// How much of the disk the store takes, and who may take the last of it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <utility>
+
+#include "base/mutex.h"
+#include "base/types.h"
+
+namespace cairn::store {
+
+// Every file of the store is paid for here before its first byte is allocated, and given back after its last one is gone; so
+// what is allocated never exceeds used(), and used() never the limit (hazard 24). What is not paid for file by file (directories,
+// manifest, lock, blocks in which the file system keeps extents) comes out of a fixed share of the limit.
+//
+// The last of the limit is kept for those who make room: only maintenance may use all of it, what frees space all but a little,
+// and what grows the store stays below both. Without a limit (cas) everything fits, and used() is a statistic.
+//
+// Also the estimate of what is on its way out: dead records that wait for a seal, for their kills, or for compaction.
+//
+// Thread-safe. Reading takes no lock: begin() looks at every operation.
+class Room {
+ public:
+  enum class Use : uint8_t {
+    kGrow,      // a segment for new data
+    kFree,      // a segment for erases
+    kMaintain,  // a compacted segment, a table
+  };
+  Room(uint64_t limit, uint64_t segment_size);
+
+  void set_limit(uint64_t limit) { limit_ = limit; }
+  [[nodiscard]] uint64_t limit() const { return limit_; }  // bytes; 0: none
+  [[nodiscard]] bool limited() const { return limit() != 0; }
+  [[nodiscard]] uint64_t used() const { return used_; }
+  // What a file of `size` bytes is charged with, at most: whole blocks, and one of the file system's own.
+  static uint64_t charge(uint64_t size);
+
+  // All or nothing.
+  [[nodiscard]] bool take(uint64_t bytes, Use use);
+  // What is on disk already, or must be.
+  void add(uint64_t bytes) { used_ += bytes; }
+  void give_back(uint64_t bytes);
+  [[nodiscard]] bool fits(uint64_t bytes, Use use) const { return !limited() || used() + bytes <= line(use); }
+  [[nodiscard]] bool may_grow() const { return fits(0, Use::kGrow); }
+  // Less than two more segments fit: reclaim whatever is worth anything.
+  [[nodiscard]] bool is_short() const { return !fits(kAhead * segment_size_, Use::kGrow); }
+  // Bytes that maintenance may write in one go without exceeding the limit.
+  [[nodiscard]] uint64_t maintenance_step() const;
+  // Grows with every change, so that one can tell whether anything happened meanwhile.
+  [[nodiscard]] uint64_t events() const { return events_; }
+  [[nodiscard]] uint64_t freed() const { return freed_; }  // grows whenever bytes are given back
+  void note_event() { ++events_; }
+
+  // Records of `bytes` were replaced by newer ones in the log segment `by`, of which the kills are not yet done.
+  void doom(SegmentId by, uint64_t bytes) EXCLUDES(mu_);
+  // Its kills are done: from now on the liveness bits say it.
+  void killed(SegmentId by) EXCLUDES(mu_);
+  [[nodiscard]] uint64_t doomed() const { return doomed_; }
+  // Bytes of dead records that compaction and punching will give back.
+  void set_reclaimable(uint64_t bytes) { reclaimable_ = bytes; }
+  [[nodiscard]] uint64_t reclaimable() const { return reclaimable_; }
+  // Bytes that have to die so that the next kAhead segments fit.
+  [[nodiscard]] uint64_t deficit() const;
+
+ private:
+  static constexpr uint64_t kAhead = 2;  // segments
+  [[nodiscard]] uint64_t line(Use use) const;
+  [[nodiscard]] uint64_t unit() const;
+
+  const uint64_t segment_size_;  // bytes
+  std::atomic<uint64_t> limit_;
+  std::atomic<uint64_t> used_ = 0;
+  std::atomic<uint64_t> doomed_ = 0;
+  std::atomic<uint64_t> reclaimable_ = 0;
+  std::atomic<uint64_t> events_ = 0;
+  std::atomic<uint64_t> freed_ = 0;
+  mutable Mutex mu_;  // a leaf
+  std::map<SegmentId, uint64_t> doomed_by_ GUARDED_BY(mu_);
+};
+
+// Room that is given back unless it is kept. Movable.
+class RoomClaim {
+ public:
+  RoomClaim() = default;
+  RoomClaim(Room* room, uint64_t bytes) : room_(room), bytes_(bytes) {}
+  RoomClaim(RoomClaim&& other) noexcept
+      : room_(std::exchange(other.room_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  RoomClaim& operator=(RoomClaim&& other) noexcept {
+    std::swap(room_, other.room_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~RoomClaim() { shrink_to(0); }
+  // The file became smaller.
+  void shrink_to(uint64_t bytes) {
+    if (!room_ || bytes >= bytes_) return;
+    const uint64_t before = std::exchange(bytes_, bytes);
+    room_->give_back(before - bytes);
+  }
+  // The file stays: whoever removes it gives the bytes back.
+  uint64_t keep() {
+    room_ = nullptr;
+    return std::exchange(bytes_, 0);
+  }
+
+ private:
+  Room* room_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace cairn::store
