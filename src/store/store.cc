@@ -20,6 +20,7 @@ double ratio(uint64_t a, uint64_t b) { return static_cast<double>(a) / static_ca
 
 constexpr uint64_t kBaseBytes = 64 << 10;  // superblock, lock, manifest, and the directories
 constexpr unsigned kReserveFiles = 2;      // one for the log, one for what maintenance writes
+constexpr uint64_t kReserveShare = 8;      // each takes at most one part in so many of the disk
 
 // Files that hold nothing go; files that nobody can read are set aside, never deleted.
 Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {
@@ -75,7 +76,11 @@ Result<void> count_room(Store::Impl& impl) {
 }
 
 Result<void> open_reserve(Store::Impl& impl) {
-  TRY_ASSIGN(impl.reserve, store::Reserve::open(*impl.directory, impl.superblock.segment_size, kReserveFiles,
+  TRY_ASSIGN(const auto space, impl.directory->space());
+  const auto affordable = static_cast<unsigned>(
+      std::min<uint64_t>(kReserveFiles, space.total / (kReserveShare * impl.superblock.segment_size)));
+  if (affordable == 0) return {};  // on a disk this small it would be most of what there is
+  TRY_ASSIGN(impl.reserve, store::Reserve::open(*impl.directory, impl.superblock.segment_size, affordable,
                                                 impl.room.get(), impl.logger));
   if (!impl.reserve) return {};
   if (!impl.reserve->is_whole()) impl.logger->warn("reserve_incomplete reason=\"the disk is full\"");
