@@ -39,6 +39,9 @@ class Room : public testing::Test {
     ASSERT_TRUE(store.has_value()) << store.error().message;
     store_ = std::move(*store);
   }
+  void TearDown() override {
+    if (store_) close();  // before what the hook uses goes
+  }
   void close() {
     store_->set_room_hook({});
     const auto closed = store_->close();
