@@ -12,6 +12,7 @@
 #include "fusefs/border.h"
 #include "fusefs/convert.h"
 #include "fusefs/frontend.h"
+#include "fusefs/stats.h"
 
 namespace cairn::fusefs {
 namespace {
@@ -145,6 +146,9 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) 
       req,
       [&]() -> Result<Bytes> {
         if (auto named = check_xattr_name(req, name); !named) return fail(named.error());
+        const FileSystem& fs = frontend_of(req).fs;
+        if (ino == kRootIno && name == kStatsAttribute)
+          return fitting(stats_json(fs.store_stats(), fs.cache_stats()), size);
         return fitting(frontend_of(req).fs.get_xattr(ino, name), size);
       },
       [req, size](const Bytes& value) noexcept { reply_sized(req, value, size); });

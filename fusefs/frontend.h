@@ -10,6 +10,7 @@
 #include "cairn/filesystem.h"
 #include "cairn/options.h"
 #include "fusefs/error_log.h"
+#include "fusefs/notifier.h"
 #include "fusefs/sync_queue.h"
 
 namespace cairn::fusefs {
@@ -37,6 +38,7 @@ struct Frontend {
   fuse_session* session = nullptr;  // set before the first request
   PageWrites page_writes;
   SyncQueue syncs;  // cas: requests that wait for the disk
+  std::unique_ptr<Notifier> notifier;  // while it is mounted
 };
 
 inline Frontend& frontend_of(fuse_req_t req) { return *static_cast<Frontend*>(fuse_req_userdata(req)); }

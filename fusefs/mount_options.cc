@@ -18,10 +18,11 @@ namespace {
 constexpr uint64_t kMaxCommitIntervalMs = 3600 * 1000;
 constexpr uint64_t kMinCacheBytes = 1 << 20;
 constexpr uint64_t kMaxThreads = 64;
+constexpr uint64_t kMaxMinAgeS = 365ull * 24 * 3600;
 
 constexpr std::string_view kValid =
     "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, acl, noacl, relatime, "
-    "noatime, commit_interval=MS, cache_size=SIZE, max_threads=N, io_uring=auto|on|off";
+    "noatime, commit_interval=MS, cache_size=SIZE, min_age=SECONDS, max_threads=N, io_uring=auto|on|off";
 
 struct Flag {
   std::string_view name;
@@ -90,6 +91,12 @@ Result<void> apply_valued(MountOptions* options, std::string_view name, std::str
     auto threads = parse_number(name, value, 1, kMaxThreads);
     if (!threads) return fail(std::move(threads).error());
     options->max_threads = static_cast<unsigned>(*threads);
+    return {};
+  }
+  if (name == "min_age") {
+    auto seconds = parse_number(name, value, 0, kMaxMinAgeS);
+    if (!seconds) return fail(std::move(seconds).error());
+    options->min_age_s = *seconds;
     return {};
   }
   if (name == "cache_size") {

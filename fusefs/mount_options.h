@@ -28,6 +28,7 @@ struct MountOptions {
   bool acl = false;      // POSIX access control lists
   uint64_t commit_interval_ms = 1000;
   uint64_t cache_bytes = 96ull << 20;  // for index blocks and decompressed chunks together
+  uint64_t min_age_s = 60;             // cache mode: younger files are evicted last
   unsigned max_threads = 8;            // that answer requests from /dev/fuse; over io_uring there is one for each CPU
   IoUring io_uring = IoUring::kAuto;
 };

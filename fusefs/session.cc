@@ -107,6 +107,8 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   frontend.session = session.get();
   if (fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) return cannot_mount();
   library_log().set_logger(options.logger);
+  frontend.notifier = std::make_unique<Notifier>(session.get(), frontend.errors);
+  fs.set_eviction_listener([&frontend](const LostName& name) { frontend.notifier->add(name); });
 
   int ended = 0;
   {
@@ -115,6 +117,8 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
     if (watcher.unanswered() != 0) ended = -watcher.unanswered();
     fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session
   }
+  fs.set_eviction_listener({});
+  frontend.notifier.reset();
   library_log().set_logger(nullptr);
   if (ended >= 0) return {};
   return fail(Error(ErrorCode::kIo, -ended,

@@ -100,7 +100,8 @@ void Watcher::take_down() {
   if (unmounted) return;  // the kernel ends the session
   options_.logger->warn("detaching mount_point=\"{}\" reason=\"{}\"", options_.mount_point, unmounted.error().message);
   write_back();
-  end_loop();  // programs that still use it get errors from here on
+  frontend_.notifier->stop();  // what it waits for is answered only as long as the loop runs
+  end_loop();                  // programs that still use it get errors from here on
 }
 
 // Has the kernel send what was written to mapped files. For FUSE, syncfs() starts those writes and does not wait for them, so

@@ -147,7 +147,10 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
   auto store = open_store(request, store_options(request, logger));
   if (!store) return fail(std::move(store).error());
   auto file_system = FileSystem::open(
-      std::move(*store), {.relatime = request.options.relatime, .acl = request.options.acl, .logger = logger});
+      std::move(*store), {.relatime = request.options.relatime,
+                          .acl = request.options.acl,
+                          .min_age_s = request.options.min_age_s,
+                          .logger = logger});
   if (!file_system) return fail(std::move(file_system).error());
   FileSystem& tree = **file_system;
 
@@ -199,7 +202,7 @@ void describe(CLI::App& app, Arguments* arguments) {
   app.add_option("MOUNTPOINT", arguments->mount_point, "an existing directory")->required();
   app.add_option("-o", arguments->options,
                  "comma-separated: ro, [no]allow_other, [no]suid, [no]dev, [no]exec, [no]acl, relatime, noatime, "
-                 "commit_interval=MS, cache_size=SIZE, max_threads=N, io_uring=auto|on|off")
+                 "commit_interval=MS, cache_size=SIZE, min_age=SECONDS, max_threads=N, io_uring=auto|on|off")
       ->allow_extra_args(false);
 }
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -71,6 +72,34 @@ struct FsStats {
   uint64_t files = 0, free_files = 0;
 };
 
+// Why a file was evicted.
+enum class EvictReason : uint8_t {
+  kCold,     // it was not used for longest
+  kYoung,    // the same, though it was younger than min_age: nothing older could go
+  kGroup,    // its group was not used for longest
+  kDamaged,  // it could not be read
+};
+inline constexpr size_t kEvictReasons = 4;
+
+// What a cache did since it was mounted. Reads that the kernel answers from its page cache are not seen here.
+struct CacheStats {
+  uint64_t hits = 0;                                    // opens of a file that was there
+  uint64_t misses = 0;                                  // lookups of a name that was not there
+  uint64_t bytes_in = 0, bytes_out = 0;                 // written and read, logical
+  std::array<uint64_t, kEvictReasons> evicted_files{};  // by EvictReason
+  uint64_t evicted_bytes = 0;                           // logical
+  uint64_t evicted_directories = 0;                     // that were empty
+  int64_t retention_s = -1;  // of the last 256 files evicted, the shortest time since its last use; -1: none was
+  uint64_t pinned_bytes = 0, pinned_files = 0;  // logical
+};
+
+// A name that eviction took away, of an inode that was handed out.
+struct LostName {
+  Ino parent = 0;
+  std::string name;
+  Ino ino = 0;
+};
+
 enum class SeekWhat : uint8_t { kData, kHole };
 enum RenameFlags : uint32_t { kRenameNoReplace = 1, kRenameExchange = 2, kRenameWhiteout = 4 };  // as in renameat2(2)
 enum class XattrMode : uint8_t { kAny, kCreate, kReplace };
@@ -82,6 +111,7 @@ struct FsOptions {
   bool opens_counted =
       true;  // false: the kernel sends no open() and release() (no_open), so that an inode without names must
              // live until its lookup count is zero; otherwise until nobody has it open
+  uint64_t min_age_s = 60;                 // cache mode: what is younger, or was changed since, is evicted last
   std::shared_ptr<spdlog::logger> logger;  // none: silent
 };
 
@@ -139,6 +169,12 @@ class FileSystem {
   Result<void> set_xattr(Ino ino, ByteView name, ByteView value, XattrMode mode);
   Result<void> remove_xattr(Ino ino, ByteView name);
   Result<std::vector<std::string>> list_xattrs(Ino ino);
+
+  // Cache mode: `listener` is told of each name that eviction takes away and that was handed out by a lookup, after the
+  // fact, by a background thread that holds no lock. It must not wait for anything that waits for this object. An empty
+  // function ends it, and returns when no call is under way. An inode that was evicted answers kStale, never kNotFound.
+  void set_eviction_listener(std::function<void(const LostName&)> listener);
+  [[nodiscard]] CacheStats cache_stats() const;
 
   Result<FsStats> statfs();
   [[nodiscard]] StoreStats store_stats() const;

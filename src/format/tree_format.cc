@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kInoSize = 8;   // bytes, big endian
 constexpr size_t kHeadSize = 9;  // ino and kind
+static_assert(kListKeySize == kHeadSize + kInoSize);
 constexpr uint32_t kNanoseconds = 1'000'000'000;
 constexpr unsigned kTypeShift = 12;  // st_mode >> 12 is the type
 
@@ -62,9 +63,19 @@ tl::unexpected<Error> corrupt(const char* what) { return fail(ErrorCode::kCorrup
 
 Result<TreeKey> decode_list_key(ByteView key) {
   const auto kind = static_cast<KeyKind>(key[kInoSize]);
-  if (kind != KeyKind::kOrphan && kind != KeyKind::kSweep) return fail(ErrorCode::kInvalid, "a key of the engine");
-  if (key.size() != kHeadSize + kInoSize) return corrupt("key: wrong length");
+  if (kind == KeyKind::kHand) {
+    if (key.size() != kHeadSize) return corrupt("key: wrong length");
+    return TreeKey{.kind = kind, .ino = 0, .number = 0, .name = {}};
+  }
+  if (kind != KeyKind::kOrphan && kind != KeyKind::kSweep && kind != KeyKind::kUnit && kind != KeyKind::kVisits) {
+    return fail(ErrorCode::kInvalid, "a key of the engine");
+  }
+  if (key.size() != kListKeySize) return corrupt("key: wrong length");
   const Ino ino = load_big_endian(key.substr(kHeadSize));
+  if (kind == KeyKind::kVisits) {
+    if (ino >= kVisitPages) return corrupt("key: page out of range");
+    return TreeKey{.kind = kind, .ino = 0, .number = ino, .name = {}};
+  }
   if (ino == 0) return corrupt("key: inode number 0");
   return TreeKey{.kind = kind, .ino = ino, .number = 0, .name = {}};
 }
@@ -167,7 +178,10 @@ Result<TreeKey> decode_tree_key(ByteView key) {
       if (!check_xattr_name(rest)) return corrupt("key: bad name of an extended attribute");
       return out;
     case KeyKind::kOrphan:
-    case KeyKind::kSweep: break;  // only under inode 0
+    case KeyKind::kSweep:
+    case KeyKind::kUnit:
+    case KeyKind::kVisits:
+    case KeyKind::kHand: break;  // only under inode 0
   }
   return corrupt("key: unknown kind");
 }
@@ -185,6 +199,9 @@ Bytes listing_key(Ino directory, uint64_t cookie) { return numbered_key(director
 Bytes xattr_key(Ino ino, ByteView name) { return named_key(ino, KeyKind::kXattr, name); }
 Bytes orphan_key(Ino ino) { return numbered_key(0, KeyKind::kOrphan, ino); }
 Bytes sweep_key(Ino ino) { return numbered_key(0, KeyKind::kSweep, ino); }
+Bytes unit_key(Ino ino) { return numbered_key(0, KeyKind::kUnit, ino); }
+Bytes visits_key(uint64_t page) { return numbered_key(0, KeyKind::kVisits, page); }
+Bytes hand_key() { return kind_prefix(0, KeyKind::kHand); }
 
 Bytes chunk_key(Ino ino, uint64_t index, uint8_t patch) {
   Bytes key = numbered_key(ino, KeyKind::kChunk, index, 1);
@@ -323,6 +340,38 @@ Bytes encode_marker() {
 Result<void> decode_marker(ByteView bytes) {
   if (bytes.size() != sizeof(MarkerDisk)) return corrupt("marker: wrong length");
   return check_version(load<MarkerDisk>(bytes).version, kTreeVersion);
+}
+
+Bytes encode_visits(ByteView bits) {
+  CHECK(bits.size() == sizeof(VisitsDisk::bits) && !all_zero(bits));
+  VisitsDisk disk{};
+  disk.version = kTreeVersion;
+  std::memcpy(disk.bits, bits.data(), bits.size());
+  return Bytes(bytes_of(disk));
+}
+
+Result<ByteView> decode_visits(ByteView bytes) {
+  if (bytes.size() != sizeof(VisitsDisk)) return corrupt("visits: wrong length");
+  const auto disk = load<VisitsDisk>(bytes);
+  TRY(check_version(disk.version, kTreeVersion));
+  if (!all_zero(bytes_of(disk.zero)) || all_zero(bytes_of(disk.bits)))
+    return corrupt("visits: a field is out of range");
+  return bytes.substr(offsetof(VisitsDisk, bits));
+}
+
+Bytes encode_hand(Ino next) {
+  HandDisk disk{};
+  disk.version = kTreeVersion;
+  disk.next = next;
+  return Bytes(bytes_of(disk));
+}
+
+Result<Ino> decode_hand(ByteView bytes) {
+  if (bytes.size() != sizeof(HandDisk)) return corrupt("hand: wrong length");
+  const auto disk = load<HandDisk>(bytes);
+  TRY(check_version(disk.version, kTreeVersion));
+  if (!all_zero(bytes_of(disk.zero))) return corrupt("hand: unused bytes are not zero");
+  return uint64_t{disk.next};
 }
 
 }  // namespace cairn::format

@@ -25,13 +25,16 @@ enum class KeyKind : char {
   kXattr = 'X',       // ino 'X' name
   kOrphan = 'O',      // 0 'O' ino(8): no name leads to it any more, its keys are to be erased
   kSweep = 'W',       // 0 'W' ino(8): its chunks from `sweep_from` on are to be erased
+  kUnit = 'N',        // 0 'N' ino(8): cache mode, it has user.cairn.pin or user.cairn.group
+  kVisits = 'V',      // 0 'V' page(8): cache mode, which of 4096 inodes were visited since the hand passed
+  kHand = 'Y',        // 0 'Y': cache mode, where the hand of eviction stands
 };
 
 // One key of the tree, taken apart. `name` points into the key.
 struct TreeKey {
   KeyKind kind = KeyKind::kAttributes;
-  Ino ino = 0;          // whose key it is; for orphans and sweeps: whom it names
-  uint64_t number = 0;  // chunk: index; listing: cookie; back link: the parent's inode number
+  Ino ino = 0;          // whose key it is; for orphans, sweeps and units: whom it names; 0 for visits and the hand
+  uint64_t number = 0;  // chunk: index; listing: cookie; back link: the parent's inode number; visits: the page
   uint8_t patch = 0;    // chunk: 0, or the number of the patch
   ByteView name;        // entry, back link, xattr
 };
@@ -48,8 +51,12 @@ Bytes back_link_key(Ino ino, Ino parent, ByteView name);
 Bytes xattr_key(Ino ino, ByteView name);
 Bytes orphan_key(Ino ino);
 Bytes sweep_key(Ino ino);
+Bytes unit_key(Ino ino);
+Bytes visits_key(uint64_t page);
+Bytes hand_key();
 
 inline constexpr uint64_t kChunkKeySize = 18;  // bytes
+inline constexpr uint64_t kListKeySize = 17;   // bytes, of orphans, sweeps, units and visits
 inline constexpr uint8_t kMaxPatches = 16;     // of one chunk
 
 // Names are checked before they are stored and after they are read: 1..255 bytes, no '/', no NUL, not "." or "..".
@@ -180,12 +187,39 @@ struct Listing {
 Bytes encode_listing(const Entry& entry, ByteView name);
 Result<Listing> decode_listing(ByteView bytes);
 
-// The value of back links, orphans and sweeps: what they say is in the key.
+// The value of back links, orphans, sweeps and units: what they say is in the key.
 struct MarkerDisk {
   uint8_t version;  // 0  kTreeVersion
 };
 static_assert(sizeof(MarkerDisk) == 1);
 Bytes encode_marker();
 Result<void> decode_marker(ByteView bytes);
+
+// ---- Eviction (cache mode) ----
+
+inline constexpr uint64_t kVisitsBits = 4096;  // inode numbers of one page
+inline constexpr uint64_t kVisitPages = (UINT64_MAX / kVisitsBits) + 1;
+
+// The value under 'V'.
+struct VisitsDisk {
+  uint8_t version;                // 0  kTreeVersion
+  uint8_t zero[7];                // 1
+  uint8_t bits[kVisitsBits / 8];  // 8  inode page * 4096 + n: bit n % 8 of byte n / 8; at least one is set
+};
+static_assert(sizeof(VisitsDisk) == 520 && alignof(VisitsDisk) == 1);
+// Needs kVisitsBits / 8 bytes, not all zero.
+Bytes encode_visits(ByteView bits);
+// The bits, in `bytes`.
+Result<ByteView> decode_visits(ByteView bytes);
+
+// The value under 'Y'.
+struct HandDisk {
+  uint8_t version;  // 0  kTreeVersion
+  uint8_t zero[7];  // 1
+  Le64 next;        // 8  the inode number to be looked at next
+};
+static_assert(sizeof(HandDisk) == 16 && alignof(HandDisk) == 1);
+Bytes encode_hand(Ino next);
+Result<Ino> decode_hand(ByteView bytes);
 
 }  // namespace cairn::format

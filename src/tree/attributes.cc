@@ -37,6 +37,12 @@ void set_fields(const AttrChange& change, const Time& now, format::Attributes& a
   a.ctime = now;
 }
 
+// Tools touch what they find in their cache.
+bool sets_times(const AttrChange& change) {
+  using Kind = AttrChange::TimeKind;
+  return !change.set_size && (change.atime_kind != Kind::kKeep || change.mtime_kind != Kind::kKeep);
+}
+
 // Before an operation is begun: whether the change is possible, and the room it takes.
 Result<uint64_t> prepare(Tree& tree, Inode& inode, const AttrChange& change) {
   bool sweep = false;
@@ -61,6 +67,7 @@ Result<Attr> getattr(Tree& tree, Ino ino) {
   const ReadLock lock(inode->mutex);
   if (!inode->loaded) return fail(inode->load_error);
   // What is gone still has attributes as long as somebody holds it: a removed directory that a process is in.
+  if (inode->evicted) return fail(ErrorCode::kStale);
   const bool gone = inode->life == Life::kDying;
   if (gone && tree.inodes.lookups(*inode) == 0 && tree.inodes.opens(*inode) == 0) return fail(ErrorCode::kStale);
   return to_attr(ino, inode->attributes);
@@ -82,10 +89,12 @@ Result<Attr> setattr(Tree& tree, Ino ino, const AttrChange& change) {
     if (tree.options.acl && change.set_mode) TRY(acl_follows_mode(tree, edit, *inode));
     TRY(edit.commit());
     if (change.set_size) resize.apply(*inode);
+    if (sets_times(change) && !inode->new_open) tree.evictor.used(ino);
     return to_attr(ino, inode->attributes);
   }
 }
 
+// A symlink is used by reading it: it cannot be opened.
 Result<Bytes> readlink(Tree& tree, Ino ino) {
   const InodeRef inode = tree.inodes.get(ino);
   Bytes target;
@@ -95,6 +104,7 @@ Result<Bytes> readlink(Tree& tree, Ino ino) {
     TRY(require_usable(*inode));
     if (!inode->attributes.is_symlink()) return fail(ErrorCode::kInvalid);
     target = inode->attributes.target;
+    tree.evictor.used(ino);
     touch = tree.options.relatime && atime_is_old(inode->attributes, tree.now());
   }
   if (touch) touch_atime(tree, *inode);

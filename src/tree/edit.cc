@@ -93,6 +93,7 @@ void Edit::apply() NO_THREAD_SAFETY_ANALYSIS {
       inode.erased = true;
     }
     tree_.dirty.update(inode);
+    if (draft.erased || inode.attributes.links == 0) tree_.evictor.gone(inode.ino);
     if (draft.erased) tree_.inodes.drop_if_uncounted(inode);
   }
   drafts_.clear();

@@ -42,6 +42,7 @@ Result<void> close_tree(tree::Tree& tree) {
   };
   if (!tree.store.stats().read_only) {
     tree.closing = true;  // what was still open, or counted, is closed now
+    note(tree.evictor.stop());
     note(tree.sweeper.resume());
     tree.sweeper.drain();
   }
@@ -63,6 +64,7 @@ Result<std::unique_ptr<FileSystem>> FileSystem::open(std::unique_ptr<Store> stor
   tree.store.set_commit_hook([&tree](Store::Operation& operation) { return write_back_all(tree, operation); });
   auto ready = find_or_make_root(tree);
   if (ready && !tree.store.stats().read_only) ready = tree.sweeper.resume();
+  if (ready && !tree.store.stats().read_only) tree.evictor.start();
   if (ready) return fs;
   fs->impl_->closed = true;  // a tree that could not be opened is not tidied up
   tree.sweeper.stop();
@@ -75,7 +77,11 @@ Result<void> FileSystem::close() {
   return close_tree(impl_->tree);
 }
 
-Result<Attr> FileSystem::lookup(Ino parent, ByteView name) { return tree::lookup(impl_->tree, parent, name); }
+Result<Attr> FileSystem::lookup(Ino parent, ByteView name) {
+  auto attr = tree::lookup(impl_->tree, parent, name);
+  if (!attr && attr.error().code == ErrorCode::kNotFound) ++impl_->tree.traffic.misses;
+  return attr;
+}
 
 void FileSystem::forget(Ino ino, uint64_t count) {
   tree::Tree& tree = impl_->tree;
@@ -87,7 +93,10 @@ void FileSystem::forget(Ino ino, uint64_t count) {
 
 Result<Attr> FileSystem::getattr(Ino ino) { return tree::getattr(impl_->tree, ino); }
 
-Result<Attr> FileSystem::setattr(Ino ino, const AttrChange& change) { return tree::setattr(impl_->tree, ino, change); }
+Result<Attr> FileSystem::setattr(Ino ino, const AttrChange& change) {
+  impl_->tree.evictor.used_group(ino);
+  return tree::setattr(impl_->tree, ino, change);
+}
 
 Result<Bytes> FileSystem::readlink(Ino ino) { return tree::readlink(impl_->tree, ino); }
 
@@ -132,12 +141,15 @@ Result<Attr> FileSystem::create(Ino parent, ByteView name, uint32_t mode, const 
 
 Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
   tree::Tree& tree = impl_->tree;
+  tree.evictor.used_group(ino);
   const tree::InodeRef inode = tree.inodes.get(ino);
   Attr attr;
   {
     const ReadLock lock(inode->mutex);
     TRY(require_usable(*inode));
     tree.inodes.count_open(*inode);
+    tree.evictor.used(ino);
+    ++tree.traffic.hits;
     attr = tree::to_attr(ino, inode->attributes);
   }
   if (!truncate && !kill_suidgid) return attr;
@@ -153,8 +165,11 @@ void FileSystem::release(Ino ino) {
   tree::Tree& tree = impl_->tree;
   const tree::InodeRef inode = tree.inodes.release(ino);
   if (!inode) return;
+  tree.evictor.released();
+  tree.evictor.used_group(ino);
   {
     const ReadLock lock(inode->mutex);
+    if (!inode->new_open.exchange(false) && inode->life == tree::Life::kAlive) tree.evictor.used(ino);
     if (inode->life == tree::Life::kUnlinked && !tree.in_use(*inode)) {
       tree.sweeper.submit(ino);
       return;
@@ -166,11 +181,20 @@ void FileSystem::release(Ino ino) {
 }
 
 Result<std::vector<Value>> FileSystem::read(Ino ino, uint64_t offset, uint64_t size) {
-  return tree::read(impl_->tree, ino, offset, size);
+  tree::Tree& tree = impl_->tree;
+  auto pieces = tree::read(tree, ino, offset, size);
+  if (pieces) {
+    for (const Value& piece : *pieces) tree.traffic.bytes_out += piece.size();
+  } else if (pieces.error().code == ErrorCode::kCorrupt) {
+    tree.evictor.damaged(ino, pieces.error());
+  }
+  return pieces;
 }
 
 Result<uint64_t> FileSystem::write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid) {
-  return tree::write(impl_->tree, ino, offset, data, append, kill_suidgid);
+  auto written = tree::write(impl_->tree, ino, offset, data, append, kill_suidgid);
+  if (written) impl_->tree.traffic.bytes_in += *written;
+  return written;
 }
 
 // The log is one: what makes one inode durable makes all of them so. The commit hook writes what is buffered.
@@ -209,6 +233,21 @@ Result<void> FileSystem::set_xattr(Ino ino, ByteView name, ByteView value, Xattr
 Result<void> FileSystem::remove_xattr(Ino ino, ByteView name) { return tree::remove_xattr(impl_->tree, ino, name); }
 
 Result<std::vector<std::string>> FileSystem::list_xattrs(Ino ino) { return tree::list_xattrs(impl_->tree, ino); }
+
+void FileSystem::set_eviction_listener(std::function<void(const LostName&)> listener) {
+  impl_->tree.evictor.set_listener(std::move(listener));
+}
+
+CacheStats FileSystem::cache_stats() const {
+  const tree::Tree& tree = impl_->tree;
+  CacheStats out;
+  out.hits = tree.traffic.hits;
+  out.misses = tree.traffic.misses;
+  out.bytes_in = tree.traffic.bytes_in;
+  out.bytes_out = tree.traffic.bytes_out;
+  tree.evictor.add_to(out);
+  return out;
+}
 
 Result<FsStats> FileSystem::statfs() {
   constexpr uint64_t kBytesPerFile = 4096;  // there is no table of inodes to run out of; df -i wants numbers

@@ -45,6 +45,7 @@ Result<void> require_usable(const Inode& inode) {
 
 Result<void> require_directory(const Inode& inode) {
   if (!inode.loaded) return fail(inode.load_error);
+  if (inode.evicted) return fail(ErrorCode::kStale);
   if (!inode.attributes.is_directory()) return fail(ErrorCode::kNotDirectory);
   if (inode.life != Life::kAlive) return fail(ErrorCode::kNotFound);
   return {};

@@ -36,6 +36,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
 
   format::Attributes attributes GUARDED_BY(mutex);
   Life life GUARDED_BY(mutex) = Life::kAlive;
+  bool evicted GUARDED_BY(mutex) = false;   // dying because of that: whoever comes now is to look its name up again
   bool linkable GUARDED_BY(mutex) = false;  // made without a name (O_TMPFILE): link() may give it one
   Error load_error GUARDED_BY(mutex);       // valid if !loaded
   bool loaded GUARDED_BY(mutex) = false;
@@ -45,6 +46,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   std::map<uint64_t, DirtyChunk> chunks GUARDED_BY(mutex);  // by index
   uint64_t sweep_next GUARDED_BY(mutex) = 0;                // chunks in sweep_from..sweep_next-1 are erased already
 
+  std::atomic<bool> new_open =
+      false;  // whoever made it has it open: that close, and times set until then, are no use of it
+  std::atomic<int64_t> used_s = 0;   // directories in cache mode: when last used, seconds since 1970
   std::atomic<bool> erased = false;  // its keys are gone; only counts keep the object
 };
 

@@ -37,6 +37,7 @@ Result<std::optional<std::vector<Bytes>>> few_keys(const Tree& tree, const Inode
 // Erases the inode with its last name, if that is little work and nobody uses it. False: it must become an orphan.
 Result<bool> erase_now(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mutex) {
   if (tree.in_use(inode)) return false;
+  if (inode.attributes.is_directory() && inode.attributes.size != 0) return false;  // evicted with all that is in it
   auto keys = few_keys(tree, inode);
   if (!keys || !*keys) return false;  // what cannot be read now, the sweeper reports
   uint64_t cost = drop_cost();
@@ -44,6 +45,7 @@ Result<bool> erase_now(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mute
   if (cost > edit.room_left()) return false;
   for (const Bytes& key : **keys) edit.batch().erase(key);
   if (inode.attributes.sweep_from != format::kNoSweep) edit.batch().erase(format::sweep_key(inode.ino));
+  if (inode.attributes.xattrs != 0) edit.batch().erase(format::unit_key(inode.ino));
   edit.erase(inode);
   return true;
 }
@@ -72,7 +74,7 @@ uint64_t name_cost(uint64_t name_size) {
   return 2 * log_cost(key, sizeof(format::EntryDisk)) + log_cost(17, sizeof(format::ListingDisk) + name_size);
 }
 
-uint64_t drop_cost() { return attributes_cost_max() + 2 * log_cost(17, sizeof(format::MarkerDisk)); }
+uint64_t drop_cost() { return attributes_cost_max() + 3 * log_cost(17, sizeof(format::MarkerDisk)); }
 
 void add_name(Edit& edit, Inode& directory, ByteView name, const format::Entry& entry) {
   edit.batch().put(format::entry_key(directory.ino, name), format::encode_entry(entry));
@@ -127,6 +129,16 @@ void after_drop(Tree& tree, Inode& inode) {
   inode.life = Life::kUnlinked;
   inode.linkable = false;
   if (!tree.in_use(inode)) tree.sweeper.submit(inode.ino);
+}
+
+void after_eviction(Tree& tree, Inode& inode) {
+  if (inode.attributes.links != 0) return;
+  const bool in_use = tree.in_use(inode);
+  after_drop(tree, inode);
+  inode.evicted = tree.inodes.opens(inode) == 0;
+  if (!inode.evicted || inode.erased) return;
+  inode.life = Life::kDying;
+  if (in_use) tree.sweeper.submit(inode.ino);
 }
 
 void move_back_link(Edit& edit, Inode& inode, Ino parent, ByteView name, Ino new_parent, ByteView new_name) {

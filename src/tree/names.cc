@@ -122,6 +122,7 @@ Result<Attr> lookup(Tree& tree, Ino parent, ByteView name) {
     if (!usable && usable.error().code != ErrorCode::kStale) return fail(usable.error());
     if (!usable || child->life != Life::kAlive) continue;
     tree.inodes.count_lookup(*child);
+    if (child->attributes.is_directory()) tree.note_use(*child);
     return to_attr(entry.ino, child->attributes);
   }
   return dangling(parent, entry);
@@ -145,6 +146,7 @@ Result<std::vector<DirEntry>> read_dir(Tree& tree, Ino dir, uint64_t cookie, siz
     if (!usable && usable.error().code == ErrorCode::kNotFound) return entries;  // removed, but still somebody's cwd
     TRY(usable);
     TRY_ASSIGN(entries, list(tree, *directory, cookie, max));
+    tree.note_use(*directory);
     touch = tree.options.relatime && atime_is_old(directory->attributes, tree.now());
   }
   if (touch) touch_atime(tree, *directory);

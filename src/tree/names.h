@@ -55,6 +55,8 @@ void remove_name(Edit& edit, Inode& directory, ByteView name, const format::Entr
 Result<void> drop_link(Tree& tree, Edit& edit, Inode& inode, Ino parent, ByteView name) REQUIRES(inode.mutex);
 // To be called once the edit is committed: what drop_link() left to do.
 void after_drop(Tree& tree, Inode& inode) REQUIRES(inode.mutex);
+// The same for what eviction took away: the kernel may know it still, and is told kStale unless it is open.
+void after_eviction(Tree& tree, Inode& inode) REQUIRES(inode.mutex);
 
 // BSD's rule for new inodes, which a setgid directory asks for.
 void inherit_group(format::Attributes& a, const format::Attributes& directory);

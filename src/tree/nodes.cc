@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/try.h"
 #include "tree/acl.h"
@@ -36,6 +37,7 @@ Result<Attr> add_inode(Tree& tree, Edit& edit, Ino ino, format::Attributes attri
   inode->loaded = true;
   inode->linkable = inode->attributes.links == 0;
   if (inode->linkable) inode->life = Life::kUnlinked;
+  inode->new_open = open;
   tree.inodes.publish(inode, 1, open ? 1 : 0);
   if (auto made = edit.commit(); !made) {
     inode->loaded = false;
@@ -43,6 +45,8 @@ Result<Attr> add_inode(Tree& tree, Edit& edit, Ino ino, format::Attributes attri
     tree.inodes.withdraw(*inode);
     return fail(std::move(made).error());
   }
+  tree.note_use(*inode);
+  if (!inode->linkable) tree.evictor.made(ino);
   return to_attr(ino, inode->attributes);
 }
 
@@ -75,6 +79,7 @@ Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& nod
   format::Attributes a = new_attributes(tree, node, caller, edit.now());
   inherit_group(a, directory->attributes);
   if (!unnamed) TRY(check_free(tree, *directory, name));
+  tree.note_use(*directory);
 
   const Ino ino = tree.store.next_number();
   if (tree.options.acl && !S_ISLNK(node.mode)) TRY(inherit_acl(tree, edit, *directory, ino, node.mode, a));
@@ -137,8 +142,10 @@ Result<Attr> link(Tree& tree, Ino ino, Ino new_parent, ByteView new_name) {
   }
   add_name(edit, *directory, new_name, {.ino = ino, .type = next.mode & S_IFMT, .cookie = tree.store.next_number()});
   TRY(edit.commit());
+  if (std::exchange(inode->linkable, false)) tree.evictor.made(ino);
+  tree.evictor.used(ino);
+  tree.note_use(*directory);
   inode->life = Life::kAlive;
-  inode->linkable = false;
   tree.inodes.count_lookup(*inode);
   return to_attr(ino, inode->attributes);
 }

@@ -106,6 +106,7 @@ void add_whiteout(Tree& tree, Edit& edit, const Move& move) REQUIRES(move.from.d
   a.name = move.from.name;
   const Ino ino = tree.store.next_number();
   edit.batch().put(format::attributes_key(ino), format::encode_attributes(a));
+  tree.evictor.made(ino);
   add_name(edit, *move.from.directory, move.from.name, {.ino = ino, .type = S_IFCHR, .cookie = ino});
 }
 
@@ -134,6 +135,7 @@ Result<void> move_locked(Tree& tree, Edit& edit, const Move& move) NO_THREAD_SAF
   if (move.exchange()) put_name(tree, edit, to, from);
   if ((flags & kRenameWhiteout) != 0) add_whiteout(tree, edit, move);
   TRY(edit.commit());
+  tree.note_use(*to.directory);
   if (replace) after_drop(tree, *to.child);
   return {};
 }

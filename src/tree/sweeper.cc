@@ -8,15 +8,18 @@
 #include "io/env.h"
 #include "tree/chunks.h"
 #include "tree/edit.h"
+#include "tree/names.h"
 #include "tree/tree.h"
 
 namespace cairn::tree {
 namespace {
 
-constexpr uint64_t kStepKeys = 1024;  // at most, so that a step is short and its batch small
+constexpr size_t kStepChildren = 64;
+constexpr uint64_t kEraseAtOnce = 64;  // keys of a child that goes with its name
+constexpr uint64_t kStepKeys = 1024;   // at most, so that a step is short and its batch small
 
 // What ends an erasure: the attributes and the orphan's marker.
-uint64_t last_step_cost() { return 3 * erase_cost() + attributes_cost_max(); }
+uint64_t last_step_cost() { return 4 * erase_cost() + attributes_cost_max(); }
 
 bool has_room(const Edit& edit, ByteView key) { return edit.room_left() >= log_cost(key.size(), 0) + last_step_cost(); }
 
@@ -41,6 +44,7 @@ Result<bool> erase_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mut
   if (!more) {
     edit.batch().erase(format::orphan_key(inode.ino));
     if (inode.attributes.sweep_from != format::kNoSweep) edit.batch().erase(format::sweep_key(inode.ino));
+    if (inode.attributes.xattrs != 0) edit.batch().erase(format::unit_key(inode.ino));
     edit.erase(inode);
   }
   TRY(edit.commit());
@@ -70,9 +74,50 @@ Result<bool> cut_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mutex
   return more;
 }
 
+// ---- Directories that were evicted with all that is below them ----
+
+struct Child {
+  Bytes name;
+  format::Entry entry;
+};
+
+Result<std::vector<Child>> first_children(const Tree& tree, Inode& directory) EXCLUDES(directory.mutex) {
+  std::vector<Child> out;
+  const ReadLock lock(directory.mutex);
+  if (!directory.loaded || directory.erased) return out;
+  if (!directory.attributes.is_directory() || directory.attributes.links != 0) return out;
+  Cursor cursor = tree.store.scan(format::kind_prefix(directory.ino, format::KeyKind::kListing));
+  for (; cursor.valid() && out.size() < kStepChildren; cursor.next()) {
+    TRY_ASSIGN(const auto key, format::decode_tree_key(cursor.key()));
+    TRY_ASSIGN(const Value value, cursor.value());
+    TRY_ASSIGN(const auto listing, format::decode_listing(value.view()));
+    out.push_back({Bytes(listing.name), {.ino = listing.ino, .type = listing.type, .cookie = key.number}});
+  }
+  TRY(cursor.status());
+  return out;
+}
+
+// One of them loses this name, and with its last one whatever it is: a directory becomes the next to be swept.
+Result<void> drop_child(Tree& tree, Inode& directory, const Child& child) NO_THREAD_SAFETY_ANALYSIS {
+  const InodeRef inode = tree.inodes.get(child.entry.ino);
+  const uint64_t room = name_cost(child.name.size()) + name_cost(kMaxNameSize) + attributes_cost_max() +
+                        attributes_cost_max(kMaxSymlinkSize) + drop_cost() + kEraseAtOnce * erase_cost();
+  TRY_ASSIGN(auto edit, Edit::begin(tree, room, Store::OperationKind::kFree));
+  const InodeLocks locks(&directory, inode.get());
+  remove_name(edit, directory, child.name, child.entry);
+  const bool usable = require_usable(*inode).has_value();  // else the name leads nowhere, and only it has to go
+  if (usable) TRY(drop_link(tree, edit, *inode, directory.ino, child.name));
+  TRY(edit.commit());
+  if (usable) after_eviction(tree, *inode);
+  return {};
+}
+
 }  // namespace
 
 Result<bool> sweep_step(Tree& tree, Inode& inode) {
+  TRY_ASSIGN(const auto children, first_children(tree, inode));
+  for (const Child& child : children) TRY(drop_child(tree, inode, child));
+  if (!children.empty()) return true;
   const uint64_t room = kStepKeys * erase_cost() + last_step_cost();
   TRY_ASSIGN(auto edit, Edit::begin(tree, room, Store::OperationKind::kFree));
   const WriteLock lock(inode.mutex);

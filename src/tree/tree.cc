@@ -50,9 +50,11 @@ Tree::Tree(Store& engine, const FsOptions& choices)
     : store(engine),
       options(choices),
       logger(choices.logger ? choices.logger : null_logger()),
+      cache_mode(engine.stats().mode == Mode::kCache),
       chunk_bits(static_cast<uint8_t>(std::bit_width(engine.stats().chunk_size) - 1)),
       inodes(engine, kInodeObjects),
-      sweeper(*this) {}
+      sweeper(*this),
+      evictor(*this) {}
 
 Time Tree::now() const {
   const io::Timestamp time = store.env().now();
@@ -64,6 +66,10 @@ bool Tree::in_use(const Inode& inode) const {
   // The kernel opens everything but regular files without telling us.
   const bool opens_told = options.opens_counted && inode.attributes.is_regular();
   return inodes.opens(inode) != 0 || (!opens_told && inodes.lookups(inode) != 0);
+}
+
+void Tree::note_use(Inode& directory) const {
+  if (cache_mode) directory.used_s = store.env().now().seconds;
 }
 
 void Tree::note_error(std::string_view event, Ino ino, const Error& error) {

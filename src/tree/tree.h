@@ -11,6 +11,7 @@
 #include "base/mutex.h"
 #include "cairn/filesystem.h"
 #include "cairn/store.h"
+#include "tree/evictor.h"
 #include "tree/inode.h"
 #include "tree/inode_table.h"
 #include "tree/sweeper.h"
@@ -37,17 +38,24 @@ struct Tree {
   Store& store;
   const FsOptions options;
   const std::shared_ptr<Logger> logger;
+  const bool cache_mode;
   const uint8_t chunk_bits;  // of new files: a chunk has 2^chunk_bits bytes
   InodeTable inodes;
   DirtyList dirty;
   Mutex directory_moves;  // one directory at a time changes its parent; see inode.h for the order
   Sweeper sweeper;
+  Evictor evictor;
+  struct Traffic {
+    std::atomic<uint64_t> hits = 0, misses = 0, bytes_in = 0, bytes_out = 0;
+  } traffic;                                    // see CacheStats
   std::atomic<uint64_t> background_errors = 0;  // of work that nobody waits for
   std::atomic<bool> closing = false;            // counts keep nothing alive any more
 
   [[nodiscard]] Time now() const;
   // Whether something keeps an inode without a name alive.
   [[nodiscard]] bool in_use(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
+  // Cache mode: a directory that is in use is not removed because it is empty.
+  void note_use(Inode& directory) const;
   // An error of work that nobody waits for: counted and logged, so that it is not lost.
   void note_error(std::string_view event, Ino ino, const Error& error);
 };

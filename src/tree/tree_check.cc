@@ -61,8 +61,13 @@ Result<void> TreeCheck::read_inodes() {
       report("key", key.error().message, {});
       continue;
     }
-    if (key->kind == format::KeyKind::kOrphan || key->kind == format::KeyKind::kSweep) {
+    if (key->kind == format::KeyKind::kOrphan || key->kind == format::KeyKind::kSweep ||
+        key->kind == format::KeyKind::kUnit) {
       read_list_key(*key);
+      continue;
+    }
+    if (key->kind == format::KeyKind::kVisits || key->kind == format::KeyKind::kHand) {
+      read_eviction_state(*key, cursor);
       continue;
     }
     if (key->ino != group.ino) {
@@ -81,7 +86,25 @@ Result<void> TreeCheck::read_inodes() {
 }
 
 void TreeCheck::read_list_key(const format::TreeKey& key) {
-  (key.kind == format::KeyKind::kOrphan ? orphans_ : sweeps_).insert(key.ino);
+  if (key.kind == format::KeyKind::kUnit) {
+    units_.insert(key.ino);
+  } else {
+    (key.kind == format::KeyKind::kOrphan ? orphans_ : sweeps_).insert(key.ino);
+  }
+}
+
+// What is lost with it is an order, no file: the next save puts it right.
+void TreeCheck::read_eviction_state(const format::TreeKey& key, const Cursor& cursor) {
+  const auto check = [&]() -> Result<void> {
+    TRY_ASSIGN(const Value value, cursor.value());
+    if (key.kind == format::KeyKind::kHand) {
+      TRY(format::decode_hand(value.view()));
+    } else {
+      TRY(format::decode_visits(value.view()));
+    }
+    return {};
+  };
+  if (const auto good = check(); !good) report_unreadable("eviction state", cursor.key(), good.error());
 }
 
 void TreeCheck::read_key(Group& group, const format::TreeKey& key, const Cursor& cursor) {
@@ -101,7 +124,10 @@ void TreeCheck::read_key(Group& group, const format::TreeKey& key, const Cursor&
       return;
     }
     case format::KeyKind::kOrphan:
-    case format::KeyKind::kSweep: return;  // not under an inode
+    case format::KeyKind::kSweep:
+    case format::KeyKind::kUnit:
+    case format::KeyKind::kVisits:
+    case format::KeyKind::kHand: return;  // not under an inode
   }
 }
 

@@ -54,6 +54,7 @@ class TreeCheck {
   // tree_check.cc: every inode by itself
   Result<void> read_inodes();
   void read_list_key(const format::TreeKey& key);
+  void read_eviction_state(const format::TreeKey& key, const Cursor& cursor);
   void read_key(Group& group, const format::TreeKey& key, const Cursor& cursor);
   void read_attributes(Group& group, const Cursor& cursor);
   void read_chunk(Group& group, const format::TreeKey& key, const Cursor& cursor);
@@ -86,6 +87,7 @@ class TreeCheck {
   std::vector<CheckedInode> inodes_;  // by ascending number
   std::unordered_set<Ino> orphans_;   // that the list names
   std::unordered_set<Ino> sweeps_;
+  std::unordered_set<Ino> units_;
   std::unordered_set<Ino> unreadable_;  // inodes whose attributes are there, but damaged
 };
 

@@ -78,12 +78,15 @@ void TreeCheck::check_lists() {
     if (listed && i.links != 0) report_inode("inode", "listed as an orphan, but it has names", i.ino);
     if (!listed && i.links == 0) report_inode("inode", "without a name, and not listed as an orphan", i.ino);
     if (i.links == 0) sweeps_.erase(i.ino);
+    units_.erase(i.ino);
   }
   for (const Ino ino : unreadable_) {
     orphans_.erase(ino);
     sweeps_.erase(ino);
+    units_.erase(ino);
   }
   for (const Ino ino : orphans_) report("orphan list", fmt::format("inode {} does not exist", ino), {});
+  for (const Ino ino : units_) report("unit list", fmt::format("inode {} does not exist", ino), {});
   for (const Ino ino : sweeps_) report("sweep list", fmt::format("inode {} does not exist", ino), {});
 }
 

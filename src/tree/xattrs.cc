@@ -2,6 +2,7 @@
 #include "tree/acl.h"
 #include "tree/attributes.h"
 #include "tree/edit.h"
+#include "tree/units.h"
 
 namespace cairn::tree {
 namespace {
@@ -57,7 +58,8 @@ Result<void> set_xattr(Tree& tree, Ino ino, ByteView name, ByteView value, Xattr
   if (is_acl(name)) return set_acl(tree, ino, name, value);
   const Bytes key = format::xattr_key(ino, name);
   const InodeRef inode = tree.inodes.get(ino);
-  TRY_ASSIGN(auto edit, Edit::begin(tree, log_cost(key.size(), value.size()) + any_attributes()));
+  const uint64_t room = log_cost(key.size(), value.size()) + log_cost(format::kListKeySize, sizeof(format::MarkerDisk));
+  TRY_ASSIGN(auto edit, Edit::begin(tree, room + any_attributes()));
   const WriteLock lock(inode->mutex);
   TRY(require_usable(*inode));
   TRY_ASSIGN(const bool there, exists(tree, key));
@@ -65,10 +67,14 @@ Result<void> set_xattr(Tree& tree, Ino ino, ByteView name, ByteView value, Xattr
   if (mode == XattrMode::kReplace && !there) return fail(ErrorCode::kNoAttribute);
   if (!there) TRY(check_list(tree, *inode, name));
   edit.batch().put(key, value);
+  const bool unit = tree.cache_mode && is_unit_xattr(name);
+  if (unit) edit.batch().put(format::unit_key(ino), format::encode_marker());
   format::Attributes& next = edit.draft(*inode);
   next.ctime = edit.now();
   if (!there) ++next.xattrs;
-  return edit.commit();
+  TRY(edit.commit());
+  if (unit) tree.evictor.units_changed();
+  return {};
 }
 
 Result<void> remove_xattr(Tree& tree, Ino ino, ByteView name) {
@@ -84,7 +90,9 @@ Result<void> remove_xattr(Tree& tree, Ino ino, ByteView name) {
   format::Attributes& next = edit.draft(*inode);
   next.ctime = edit.now();
   if (next.xattrs > 0) --next.xattrs;
-  return edit.commit();
+  TRY(edit.commit());
+  if (tree.cache_mode && is_unit_xattr(name)) tree.evictor.units_changed();  // it stays listed, as having had one
+  return {};
 }
 
 Result<std::vector<std::string>> list_xattrs(Tree& tree, Ino ino) {

@@ -34,6 +34,8 @@ fuzz::Corpus values() {
           encode_entry(entry),
           encode_listing(entry, "name"),
           encode_marker(),
+          encode_visits(Bytes(kVisitsBits / 8, '\x11')),
+          encode_hand(1024),
           encode_patch({.offset = 100, .bytes = "patch"})};
 }
 
@@ -44,13 +46,25 @@ void decode_values(ByteView bytes) {
     FUZZ_EXPECT(encode_listing({.ino = l->ino, .type = l->type, .cookie = 1}, l->name) == bytes);
   }
   if (const auto p = decode_patch(bytes, 4096)) FUZZ_EXPECT(encode_patch(*p) == bytes && p->end() <= 4096);
+  if (const auto v = decode_visits(bytes)) FUZZ_EXPECT(encode_visits(*v) == bytes);
+  if (const auto h = decode_hand(bytes)) FUZZ_EXPECT(encode_hand(*h) == bytes);
   if (decode_marker(bytes)) FUZZ_EXPECT(bytes == encode_marker());
 }
 
 fuzz::Corpus keys() {
-  return {attributes_key(1),         chunk_key(1024, 3),   chunk_key(1024, 3, 16),      entry_key(1, "name"),
-          listing_key(1, 1025),      orphan_key(1024),     back_link_key(5, 1, "name"), sweep_key(1024),
-          xattr_key(9, "user.name"), inode_prefix(0) + "H"};
+  return {attributes_key(1),
+          chunk_key(1024, 3),
+          chunk_key(1024, 3, 16),
+          entry_key(1, "name"),
+          listing_key(1, 1025),
+          orphan_key(1024),
+          back_link_key(5, 1, "name"),
+          sweep_key(1024),
+          xattr_key(9, "user.name"),
+          visits_key(77),
+          unit_key(1024),
+          hand_key(),
+          inode_prefix(0) + "H"};
 }
 
 Bytes encode(const TreeKey& key) {
@@ -63,6 +77,9 @@ Bytes encode(const TreeKey& key) {
     case KeyKind::kXattr: return xattr_key(key.ino, key.name);
     case KeyKind::kOrphan: return orphan_key(key.ino);
     case KeyKind::kSweep: return sweep_key(key.ino);
+    case KeyKind::kUnit: return unit_key(key.ino);
+    case KeyKind::kVisits: return visits_key(key.number);
+    case KeyKind::kHand: return hand_key();
   }
   return {};
 }
@@ -70,7 +87,7 @@ Bytes encode(const TreeKey& key) {
 void decode_key(ByteView bytes) {
   const auto key = decode_tree_key(bytes);
   if (!key) return;
-  FUZZ_EXPECT(key->ino != 0);
+  FUZZ_EXPECT((key->ino == 0) == (key->kind == KeyKind::kVisits || key->kind == KeyKind::kHand));
   FUZZ_EXPECT(encode(*key) == bytes);
 }
 

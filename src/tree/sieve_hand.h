@@ -1,0 +1,77 @@
+// What the eviction job does: the hand goes from candidate to candidate, and those that may go are evicted.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+
+#include "cairn/filesystem.h"
+#include "cairn/result.h"
+#include "tree/evict.h"
+#include "tree/inode_queue.h"
+#include "tree/tree.h"
+
+namespace cairn::tree {
+
+// What was evicted, and how long before it was last used: for the statistics. Thread-safe.
+class EvictionLog {
+ public:
+  void add(EvictReason reason, const Eviction& eviction, const Time& now) EXCLUDES(mutex_);
+  void add_directory() EXCLUDES(mutex_);
+  void add_to(CacheStats& stats) const EXCLUDES(mutex_);
+
+ private:
+  static constexpr size_t kRecent = 256;  // evictions
+  mutable Mutex mutex_;                   // a leaf
+  CacheStats counts_ GUARDED_BY(mutex_);
+  std::deque<int64_t> ages_s_ GUARDED_BY(mutex_);  // of the last ones
+};
+
+// For one job at a time; the queue and the log are shared with others.
+class SieveHand {
+ public:
+  SieveHand(Tree& tree, InodeQueue& queue, EvictionLog& log) : tree_(tree), queue_(queue), log_(log) {}
+
+  using Listener = std::function<void(const LostName&)>;
+  struct Progress {
+    uint64_t freed = 0;      // bytes of log, about
+    bool exhausted = false;  // nothing is left that may go: in the last round,
+    uint64_t open = 0;       //   so many stayed because they are open
+    uint64_t pinned = 0;     //   and so many because they are pinned
+  };
+  // A bounded piece of work towards freeing `want` bytes. `has_units`: there may be pins and groups.
+  Progress evict_some(uint64_t want, bool has_units, const Listener& listener);
+  // Takes the names of a file that cannot be read.
+  void evict_damaged(Ino ino, const Listener& listener);
+  // Writes hand and visits, if they changed since; `now` if that is not to wait for its time.
+  Result<void> save(bool now);
+  void load();
+
+ private:
+  Result<Ino> saved_hand() const;
+  Result<void> load_visits();
+  uint64_t consider(Ino ino, const Listener& listener);
+  Result<Eviction> try_evict(Ino ino, EvictReason& reason);
+  void finish(const Eviction& eviction, const Listener& listener);
+  bool went_round();
+  void retry_old_ones();
+  Result<void> scan(const InodeQueue::Step& step);
+  [[nodiscard]] EvictRules rules() const;
+
+  Tree& tree_;
+  InodeQueue& queue_;
+  EvictionLog& log_;
+  int rounds_ = 0;               // of the hand, since something was evicted
+  bool young_too_ = false;       // nothing old can go: min_age protects nothing
+  std::optional<Ino> young_at_;  // where the hand turned back, at the first young one
+  uint64_t next_try_ms_ = 0;     // when to look for old ones again
+  bool has_units_ = false;
+  uint64_t open_ = 0;                         // files passed in this round because they are open
+  uint64_t pinned_ = 0;                       // or pinned
+  uint64_t last_open_ = 0, last_pinned_ = 0;  // in the round before
+  uint64_t evicted_since_save_ = 0;
+  uint64_t next_save_ms_ = 0;
+};
+
+}  // namespace cairn::tree

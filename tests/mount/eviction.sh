@@ -1,0 +1,66 @@
+#!/bin/bash
+# A cache that is much too small for what goes through it: writers and readers never see a wrong byte or an error that a
+# directory of a normal file system would not give; the store stays within its limit; it is warm after a restart and a crash.
+. "$(dirname "$0")/lib.sh"
+need python3 setfattr getfattr
+
+mode=cache
+cache_limit=64M
+limit_bytes=$((64 << 20))
+
+# with_watcher COMMAND...: fails if the store outgrows its limit meanwhile.
+with_watcher() {
+  exec {watch}> >(exec python3 "$here/watch_du.py" "$store" "$limit_bytes" >"$work/most" 2>&1)
+  local watcher=$!
+  "$@"
+  exec {watch}>&-
+  wait "$watcher" || fail "the store took $(cat "$work/most") bytes of $limit_bytes"
+}
+
+stat_of() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }
+
+many_users() {
+  with_watcher python3 "$here/cache_users.py" "$mnt" 4 4 400 "$1"
+  [ "$(stat_of evicted_bytes)" -gt $((200 << 20)) ] || fail "only $(stat_of evicted_bytes) bytes were evicted"
+  same "$(stat_of evicted_damaged)" 0 "damaged files"
+  [ "$(stat_of allocated_bytes)" -le "$limit_bytes" ] || fail "it says itself that it is too large"
+  cairnfs stat "$mnt" | grep -q "^evicted" || fail "stat says nothing about evictions"
+}
+
+# count_right: how many of the names are there, after their bytes were compared.
+count_files() { find "$mnt" -type f | wc -l; }
+
+make_store
+mount_store -o min_age=1
+many_users 200000
+many_users 8000
+
+say "what is there is there after a restart"
+before=$(count_files)
+[ "$before" -gt 100 ] || fail "only $before files are left"
+umount_store
+check_store
+mount_store -o min_age=1
+same "$(count_files)" "$before" "files after a restart"
+
+say "and after kill -9, but for the newest"
+kill -9 "$(daemon_pid)"
+wait_for_lock
+cairnfs umount "$mnt"
+check_store
+mount_store -o min_age=1
+after=$(count_files)
+[ $((after * 4)) -gt $((before * 3)) ] || fail "$after files of $before are left after the crash"
+many_users 100000
+
+say "a file that is open stays"
+head -c 1000000 /dev/urandom >"$work/held"
+cp "$work/held" "$mnt/held"
+exec {held}<"$mnt/held"
+many_users 100000
+[ -e "$mnt/held" ] || fail "an open file was evicted"
+cmp "$work/held" "/dev/fd/$held" || fail "an open file reads as something else"
+exec {held}<&-
+
+umount_store
+check_store

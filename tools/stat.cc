@@ -1,0 +1,110 @@
+// cairnfs stat: what a mounted store did, and what it holds.
+
+#include <cerrno>
+#include <cstdint>
+#include <string>
+
+#include <sys/xattr.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cairn/result.h"
+#include "fusefs/mount_table.h"
+#include "fusefs/stats.h"
+#include "tools/command.h"
+
+namespace cairn::tools {
+namespace {
+
+using Json = nlohmann::json;
+
+Result<std::string> read_stats(const std::string& path) {
+  auto point = fusefs::canonical_mount_point(path);
+  if (!point) return fail(std::move(point).error());
+  const auto entry = fusefs::mounted_at(fusefs::mount_table(), point->string());
+  if (!entry || entry->type != fusefs::kFsType) {
+    return fail(ErrorCode::kInvalid, fmt::format("{}: no cairnfs is mounted there", path));
+  }
+  std::string text(64 << 10, '\0');
+  const std::string name(fusefs::kStatsAttribute);
+  const ssize_t size = ::getxattr(point->c_str(), name.c_str(), text.data(), text.size());
+  if (size < 0) {
+    return fail(Error(ErrorCode::kIo, errno,
+                      fmt::format("{}: {}", path, std::error_code(errno, std::generic_category()).message())));
+  }
+  text.resize(static_cast<size_t>(size));
+  return text;
+}
+
+std::string bytes(uint64_t n) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  double value = static_cast<double>(n);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+  return unit == 0 ? fmt::format("{} B", n) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+std::string duration(int64_t seconds) {
+  if (seconds < 0) return "nothing was evicted yet";
+  if (seconds < 120) return fmt::format("{} s", seconds);
+  if (seconds < 7200) return fmt::format("{} min", seconds / 60);
+  if (seconds < 48 * 3600) return fmt::format("{} h", seconds / 3600);
+  return fmt::format("{} days", seconds / 86400);
+}
+
+void row(std::string_view name, const std::string& value) { fmt::print("{:22} {}\n", name, value); }
+
+std::string ratio(uint64_t part, uint64_t whole) {
+  return whole == 0 ? "-" : fmt::format("{:.2f}", static_cast<double>(part) / static_cast<double>(whole));
+}
+
+void print_space(const Json& j) {
+  const auto number = [&j](const char* name) { return j.value(name, uint64_t{0}); };
+  row("mode", j.value("mode", ""));
+  if (number("limit") != 0) row("limit", bytes(number("limit")));
+  row("allocated", bytes(number("allocated_bytes")));
+  row("live", bytes(number("live_bytes")));
+  row("space amplification", ratio(number("allocated_bytes"), number("live_bytes")));
+  row("pinned", fmt::format("{} in {} files", bytes(number("pinned_bytes")), number("pinned_files")));
+  if (number("read_only") != 0) row("read-only", j.value("read_only_reason", ""));
+}
+
+void print_traffic(const Json& j) {
+  const auto number = [&j](const char* name) { return j.value(name, uint64_t{0}); };
+  const uint64_t hits = number("hits");
+  const uint64_t misses = number("misses");
+  row("hits", fmt::format("{} (hit ratio {})", hits, ratio(hits, hits + misses)));
+  row("misses", fmt::format("{}", misses));
+  row("written", bytes(number("bytes_in")));
+  row("read", bytes(number("bytes_out")));
+  row("evicted", fmt::format("{} cold, {} young, {} in groups, {} damaged; {} directories; {}", number("evicted_cold"),
+                             number("evicted_young"), number("evicted_group"), number("evicted_damaged"),
+                             number("evicted_directories"), bytes(number("evicted_bytes"))));
+  row("last used before", duration(j.value("retention_s", int64_t{-1})));
+  row("damaged reads", fmt::format("{}", number("corrupt_reads")));
+}
+
+}  // namespace
+
+int run_stat(int argc, char** argv) {
+  CLI::App app("Shows what a mounted store holds, and what it did since it was mounted.", "cairnfs stat");
+  std::string mount_point;
+  bool json = false;
+  app.add_flag("--json", json, "print one JSON object");
+  app.add_option("MOUNTPOINT", mount_point, "where it is mounted")->required();
+  if (auto done = parse(app, argc, argv)) return *done;
+  const auto text = read_stats(mount_point);
+  if (!text) return complain(text.error().message);
+  if (json) {
+    fmt::print("{}", *text);
+    return kOk;
+  }
+  const Json parsed = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object()) return complain(fmt::format("{}: the mount's answer is no JSON", mount_point));
+  print_space(parsed);
+  print_traffic(parsed);
+  return kOk;
+}
+
+}  // namespace cairn::tools
