@@ -146,11 +146,10 @@ std::shared_ptr<spdlog::logger> make_logger(bool foreground) {
 Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::logger>& logger, Background* background) {
   auto store = open_store(request, store_options(request, logger));
   if (!store) return fail(std::move(store).error());
-  auto file_system = FileSystem::open(
-      std::move(*store), {.relatime = request.options.relatime,
-                          .acl = request.options.acl,
-                          .min_age_s = request.options.min_age_s,
-                          .logger = logger});
+  auto file_system = FileSystem::open(std::move(*store), {.relatime = request.options.relatime,
+                                                          .acl = request.options.acl,
+                                                          .min_age_s = request.options.min_age_s,
+                                                          .logger = logger});
   if (!file_system) return fail(std::move(file_system).error());
   FileSystem& tree = **file_system;
 

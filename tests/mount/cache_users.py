@@ -8,7 +8,6 @@ is what all writers write together. Prints hits and misses; exits 1, with the fi
 """
 
 import errno
-import hashlib
 import multiprocessing
 import os
 import random
@@ -18,8 +17,7 @@ DIRECTORIES = 8
 
 
 def content(name, size):
-    block = hashlib.sha256(name.encode()).digest() * 32
-    return (block * (size // len(block) + 1))[:size]
+    return random.Random(name).randbytes(size)  # does not compress
 
 
 def path_of(root, number):
