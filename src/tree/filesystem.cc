@@ -94,8 +94,9 @@ void FileSystem::forget(Ino ino, uint64_t count) {
 Result<Attr> FileSystem::getattr(Ino ino) { return tree::getattr(impl_->tree, ino); }
 
 Result<Attr> FileSystem::setattr(Ino ino, const AttrChange& change) {
-  impl_->tree.evictor.used_group(ino);
-  return tree::setattr(impl_->tree, ino, change);
+  tree::Tree& tree = impl_->tree;
+  if (!tree.inodes.get(ino)->new_open) tree.evictor.used_group(ino);
+  return tree::setattr(tree, ino, change);
 }
 
 Result<Bytes> FileSystem::readlink(Ino ino) { return tree::readlink(impl_->tree, ino); }
@@ -166,10 +167,11 @@ void FileSystem::release(Ino ino) {
   const tree::InodeRef inode = tree.inodes.release(ino);
   if (!inode) return;
   tree.evictor.released();
-  tree.evictor.used_group(ino);
+  const bool was_new = inode->new_open.exchange(false);
+  if (!was_new) tree.evictor.used_group(ino);
   {
     const ReadLock lock(inode->mutex);
-    if (!inode->new_open.exchange(false) && inode->life == tree::Life::kAlive) tree.evictor.used(ino);
+    if (!was_new && inode->life == tree::Life::kAlive) tree.evictor.used(ino);
     if (inode->life == tree::Life::kUnlinked && !tree.in_use(*inode)) {
       tree.sweeper.submit(ino);
       return;
