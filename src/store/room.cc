@@ -49,6 +49,14 @@ void Room::give_back(uint64_t bytes) {
   ++freed_;
 }
 
+// Without a limit nobody was refused because of it, and whoever waits for the disk must not take an attempt that failed for
+// room that came free: both would try again for ever.
+void Room::take_back(uint64_t bytes) {
+  if (limited()) return give_back(bytes);
+  const uint64_t before = used_.fetch_sub(bytes);
+  CHECK(before >= bytes);
+}
+
 void Room::doom(SegmentId by, uint64_t bytes) {
   MutexLock lock(mu_);
   doomed_by_[by] += bytes;

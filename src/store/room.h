@@ -42,6 +42,8 @@ class Room {
   // What is on disk already, or must be.
   void add(uint64_t bytes) { used_ += bytes; }
   void give_back(uint64_t bytes);
+  // What was taken but never used: no file became smaller. Only where there is a limit it makes room for others.
+  void take_back(uint64_t bytes);
   [[nodiscard]] bool fits(uint64_t bytes, Use use) const { return !limited() || used() + bytes <= line(use); }
   [[nodiscard]] bool may_grow() const { return fits(0, Use::kGrow); }
   // Less than two more segments fit: reclaim whatever is worth anything.
@@ -93,11 +95,11 @@ class RoomClaim {
     return *this;
   }
   ~RoomClaim() { shrink_to(0); }
-  // The file became smaller.
+  // So much of it will not be used.
   void shrink_to(uint64_t bytes) {
     if (!room_ || bytes >= bytes_) return;
     const uint64_t before = std::exchange(bytes_, bytes);
-    room_->give_back(before - bytes);
+    room_->take_back(before - bytes);
   }
   // The file stays: whoever removes it gives the bytes back.
   uint64_t keep() {
