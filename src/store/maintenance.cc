@@ -2,6 +2,7 @@
 #include "store/maintenance.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -388,7 +389,8 @@ Result<void> Maintenance::unlink_segments(const std::vector<std::pair<SegmentId,
 Result<void> Maintenance::unlink_abandoned() {
   if (abandoned_.empty() && abandoned_tables_.empty()) return {};
   TRY(catalog_->apply([](index::Manifest&) {}, [](Version&) {}));
-  created_tables_.insert(created_tables_.end(), abandoned_tables_.begin(), abandoned_tables_.end());
+  created_tables_.insert(created_tables_.end(), std::make_move_iterator(abandoned_tables_.begin()),
+                         std::make_move_iterator(abandoned_tables_.end()));
   abandoned_tables_.clear();
   TRY(unlink_created());
   for (const auto& [id, charge] : abandoned_)

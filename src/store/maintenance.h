@@ -154,7 +154,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   uint64_t events_at_pass_ = 0;  // room->events() before the steps of this pass looked
   struct CreatedTable {
     TableId id;
-    uint64_t charge;
+    RoomClaim claim;
   };
   std::vector<CreatedTable> created_tables_;  // by a merge that is not installed
   struct DoomedTable {

@@ -70,14 +70,20 @@ Result<std::unique_ptr<io::File>> Maintenance::create_table(TableId id, uint64_t
   if (!file && file.error().code == ErrorCode::kNoSpace && config_.reserve)
     file = config_.reserve->take(*config_.index_directory, name, {}, false);
   if (!file) return file;
-  created_tables_.push_back({id, claim.keep()});
+  created_tables_.push_back({id, std::move(claim)});
   copied_bytes_ += size;
   return file;
 }
 
 // After the manifest was to name them: they are in use, or, as it may name them on disk all the same, to be removed later.
 Result<void> Maintenance::settle_created(Result<void> installed) {
-  if (!installed) abandoned_tables_.insert(abandoned_tables_.end(), created_tables_.begin(), created_tables_.end());
+  for (CreatedTable& table : created_tables_) {
+    if (installed) {
+      table.claim.keep();
+    } else {
+      abandoned_tables_.push_back(std::move(table));
+    }
+  }
   created_tables_.clear();
   return installed;
 }
@@ -85,12 +91,10 @@ Result<void> Maintenance::settle_created(Result<void> installed) {
 // What a merge wrote that was not installed.
 Result<void> Maintenance::unlink_created() {
   while (!created_tables_.empty()) {
-    const CreatedTable table = created_tables_.back();
-    if (auto gone = config_.index_directory->unlink(index::table_file_name(table.id));
+    if (auto gone = config_.index_directory->unlink(index::table_file_name(created_tables_.back().id));
         !gone && gone.error().code != ErrorCode::kNotFound)
       return gone;
     created_tables_.pop_back();
-    config_.room->give_back(table.charge);
   }
   return {};
 }
@@ -112,7 +116,7 @@ Result<bool> Maintenance::merge_step() {
   const auto version = catalog_->current();
   auto merged = merge_footers(*version);
   if (merged && !*merged) merged = merge_runs(*version);
-  if (!merged && merged.error().code == ErrorCode::kNoSpace && config_.room->limited()) {
+  if (!merged && merged.error().code == ErrorCode::kNoSpace) {
     // Reclaiming goes on without it. Its inputs stay; there will be another attempt.
     config_.logger->warn("merge_postponed reason=\"{}\"", merged.error().message);
     TRY(unlink_created());

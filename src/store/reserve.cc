@@ -83,7 +83,7 @@ Result<std::unique_ptr<io::File>> Reserve::take(io::Directory& target, const std
   }
   TRY(directory_->rename_into(from, target, name));
   files_.pop_back();
-  room_->take_back(Room::charge(file_size_));  // whoever takes it has paid for it
+  room_->take_back(Room::charge(file_size_), room_->refusals());  // whoever takes it has paid for it
   logger_->info("reserve_used for={} left={}", name, files_.size());
   auto durable = target.sync();
   if (durable) durable = directory_->sync();

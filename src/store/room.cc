@@ -36,10 +36,18 @@ uint64_t Room::line(Use use) const {
 
 bool Room::take(uint64_t bytes, Use use) {
   uint64_t used = used_;
-  do {
-    if (limited() && used + bytes > line(use)) return false;
-  } while (!used_.compare_exchange_weak(used, used + bytes));
-  return true;
+  bool noted = false;
+  for (;;) {
+    if (limited() && used + bytes > line(use)) {
+      if (noted) return false;
+      // Noted before the last look: whoever takes back after it sees the refusal.
+      noted = true;
+      ++refusals_;
+      used = used_;
+      continue;
+    }
+    if (used_.compare_exchange_weak(used, used + bytes)) return true;
+  }
 }
 
 void Room::give_back(uint64_t bytes) {
@@ -49,12 +57,12 @@ void Room::give_back(uint64_t bytes) {
   ++freed_;
 }
 
-// Without a limit nobody was refused because of it, and whoever waits for the disk must not take an attempt that failed for
-// room that came free: both would try again for ever.
-void Room::take_back(uint64_t bytes) {
-  if (limited()) return give_back(bytes);
+void Room::take_back(uint64_t bytes, uint64_t refusals) {
   const uint64_t before = used_.fetch_sub(bytes);
   CHECK(before >= bytes);
+  if (refusals_ == refusals) return;
+  ++events_;
+  ++freed_;
 }
 
 void Room::doom(SegmentId by, uint64_t bytes) {

@@ -42,8 +42,10 @@ class Room {
   // What is on disk already, or must be.
   void add(uint64_t bytes) { used_ += bytes; }
   void give_back(uint64_t bytes);
-  // What was taken but never used: no file became smaller. Only where there is a limit it makes room for others.
-  void take_back(uint64_t bytes);
+  // What was taken but never used: no file became smaller. It is room that came free only if somebody was refused meanwhile, that
+  // is since refusals() was `refusals`; else who waits for the disk would take an attempt that failed for room, for ever.
+  void take_back(uint64_t bytes, uint64_t refusals);
+  [[nodiscard]] uint64_t refusals() const { return refusals_; }
   [[nodiscard]] bool fits(uint64_t bytes, Use use) const { return !limited() || used() + bytes <= line(use); }
   [[nodiscard]] bool may_grow() const { return fits(0, Use::kGrow); }
   // Less than two more segments fit: reclaim whatever is worth anything.
@@ -78,6 +80,7 @@ class Room {
   std::atomic<uint64_t> reclaimable_ = 0;
   std::atomic<uint64_t> events_ = 0;
   std::atomic<uint64_t> freed_ = 0;
+  std::atomic<uint64_t> refusals_ = 0;
   mutable Mutex mu_;  // a leaf
   std::map<SegmentId, uint64_t> doomed_by_ GUARDED_BY(mu_);
 };
@@ -86,12 +89,15 @@ class Room {
 class RoomClaim {
  public:
   RoomClaim() = default;
-  RoomClaim(Room* room, uint64_t bytes) : room_(room), bytes_(bytes) {}
+  RoomClaim(Room* room, uint64_t bytes) : room_(room), bytes_(bytes), refusals_(room->refusals()) {}
   RoomClaim(RoomClaim&& other) noexcept
-      : room_(std::exchange(other.room_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : room_(std::exchange(other.room_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        refusals_(other.refusals_) {}
   RoomClaim& operator=(RoomClaim&& other) noexcept {
     std::swap(room_, other.room_);
     std::swap(bytes_, other.bytes_);
+    std::swap(refusals_, other.refusals_);
     return *this;
   }
   ~RoomClaim() { shrink_to(0); }
@@ -99,7 +105,7 @@ class RoomClaim {
   void shrink_to(uint64_t bytes) {
     if (!room_ || bytes >= bytes_) return;
     const uint64_t before = std::exchange(bytes_, bytes);
-    room_->take_back(before - bytes);
+    room_->take_back(before - bytes, refusals_);
   }
   // The file stays: whoever removes it gives the bytes back.
   uint64_t keep() {
@@ -110,6 +116,7 @@ class RoomClaim {
  private:
   Room* room_ = nullptr;
   uint64_t bytes_ = 0;
+  uint64_t refusals_ = 0;  // when it was taken
 };
 
 }  // namespace cairn::store

@@ -44,7 +44,7 @@ TEST_P(FaultSpace, AFullDiskLosesNothingAcknowledgedAndIsNotFinal) {
                                   : io::random_crash(pages, io::NameOrder::kOrdered));
     if (HasFailure()) return;
   }
-  EXPECT_GT(refused, 20u);
+  EXPECT_GT(refused, 10u);  // in cas mode the reserve gives room for some of the work
 }
 
 // The preallocation of a segment may be missing: then it is the log itself that meets the end of the disk.
