@@ -68,7 +68,7 @@ Result<std::unique_ptr<io::File>> Maintenance::create_table(TableId id, uint64_t
   };
   auto file = create();
   if (!file && file.error().code == ErrorCode::kNoSpace && config_.reserve)
-    file = config_.reserve->take(*config_.index_directory, name, {}, false);
+    file = config_.reserve->take_all_but_one(*config_.index_directory, name, {}, false);
   if (!file) return file;
   created_tables_.push_back({id, std::move(claim)});
   copied_bytes_ += size;

@@ -72,6 +72,19 @@ Result<void> Reserve::make(const std::string& name) {
 Result<std::unique_ptr<io::File>> Reserve::take(io::Directory& target, const std::string& name, ByteView head,
                                                 bool direct) {
   MutexLock lock(mu_);
+  return take_locked(target, name, head, direct);
+}
+
+Result<std::unique_ptr<io::File>> Reserve::take_all_but_one(io::Directory& target, const std::string& name,
+                                                            ByteView head, bool direct) {
+  MutexLock lock(mu_);
+  if (files_.size() == 1 && count_ > 1)
+    return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk, and compaction needs the reserve", name));
+  return take_locked(target, name, head, direct);
+}
+
+Result<std::unique_ptr<io::File>> Reserve::take_locked(io::Directory& target, const std::string& name, ByteView head,
+                                                       bool direct) {
   if (files_.empty())
     return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk, and the reserve is used up", name));
   const std::string from = files_.back();

@@ -31,6 +31,10 @@ class Reserve {
   // when none is left.
   Result<std::unique_ptr<io::File>> take(io::Directory& target, const std::string& name, ByteView head, bool direct)
       EXCLUDES(mu_);
+  // The same for what frees nothing by itself (a log segment, a table), which takes the last one only where there never is a second:
+  // compaction does free, and has to have a file left then.
+  Result<std::unique_ptr<io::File>> take_all_but_one(io::Directory& target, const std::string& name, ByteView head,
+                                                     bool direct) EXCLUDES(mu_);
   // Makes what is missing. Having no room for it is no error.
   Result<void> refill() EXCLUDES(mu_);
   [[nodiscard]] bool is_whole() const EXCLUDES(mu_);
@@ -43,6 +47,8 @@ class Reserve {
         count_(count),
         room_(room),
         logger_(std::move(logger)) {}
+  Result<std::unique_ptr<io::File>> take_locked(io::Directory& target, const std::string& name, ByteView head,
+                                                bool direct) REQUIRES(mu_);
   Result<void> adopt() REQUIRES(mu_);
   Result<void> make(const std::string& name) REQUIRES(mu_);
 

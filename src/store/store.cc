@@ -19,8 +19,9 @@ namespace {
 double ratio(uint64_t a, uint64_t b) { return static_cast<double>(a) / static_cast<double>(b); }
 
 constexpr uint64_t kBaseBytes = 64 << 10;  // superblock, lock, manifest, and the directories
-constexpr unsigned kReserveFiles = 2;      // one for the log, one for what maintenance writes
-constexpr uint64_t kReserveShare = 8;      // each takes at most one part in so many of the disk
+constexpr unsigned kReserveFiles =
+    3;  // two for the log (one is sealed only once there is the next), one for compaction
+constexpr uint64_t kReserveShare = 8;  // each takes at most one part in so many of the disk
 
 // Files that hold nothing go; files that nobody can read are set aside, never deleted.
 Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {

@@ -427,5 +427,46 @@ TEST_F(Content, AFullDiskRefusesAWriteAndLosesNothing) {
   write(f, written, pattern(kChunk));  // and goes on when there is room again
 }
 
+TEST_F(Content, DeletingWorksOnAFullDisk) {
+  std::vector<Ino> files;
+  const auto name = [](size_t i) { return "f" + std::to_string(i); };
+  ok(fs_->sync());
+  env_->set_capacity(env_->used() + (1 << 20));
+  for (bool full = false; !full;) {
+    const auto made = fs_->create(kRootIno, name(files.size()), 0644, kUser);
+    if (!made) break;
+    files.push_back(made->ino);
+    for (uint64_t chunk = 0; chunk < 8 && !full; ++chunk) {
+      const auto n =
+          fs_->write(made->ino, chunk * kChunk, pattern(kChunk, static_cast<char>(files.size())), false, false);
+      full = !n;
+    }
+    fs_->release(made->ino);
+    ASSERT_LT(files.size(), 10'000u);
+  }
+  env_->set_capacity(env_->used());  // not even what is free by chance
+  ASSERT_GT(files.size(), 10u);
+  AttrChange cut;
+  cut.set_size = true;
+  cut.size = 100;
+  ok(fs_->setattr(files[0], cut));
+  for (size_t i = 1; i < files.size(); ++i) {
+    const auto gone = fs_->unlink(kRootIno, name(i));
+    ASSERT_TRUE(gone) << i << " of " << files.size() << ": " << gone.error().message;
+    if (i % 16 == 0) ok(fs_->sync());
+  }
+  ok(fs_->sync());
+  EXPECT_EQ(read(files[0]), pattern(100, static_cast<char>(1)));
+  // The space is there again: as much as before can be written.
+  const Ino again = open_file("again");
+  for (uint64_t chunk = 0; chunk < files.size() * 4; ++chunk) {
+    const auto n = fs_->write(again, chunk * kChunk, pattern(kChunk), false, false);
+    ASSERT_TRUE(n) << chunk << " of " << files.size() * 4 << ": " << n.error().message;
+  }
+  fs_->release(again);
+  remount();
+  EXPECT_EQ(read(again, 0, kChunk), pattern(kChunk));
+}
+
 }  // namespace
 }  // namespace cairn
