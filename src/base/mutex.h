@@ -26,6 +26,7 @@
 #define RELEASE_SHARED(...) CAIRN_TSA(release_shared_capability(__VA_ARGS__))
 #define RELEASE_GENERIC(...) CAIRN_TSA(release_generic_capability(__VA_ARGS__))
 #define TRY_ACQUIRE(...) CAIRN_TSA(try_acquire_capability(__VA_ARGS__))
+#define TRY_ACQUIRE_SHARED(...) CAIRN_TSA(try_acquire_shared_capability(__VA_ARGS__))
 #define EXCLUDES(...) CAIRN_TSA(locks_excluded(__VA_ARGS__))
 #define ASSERT_CAPABILITY(x) CAIRN_TSA(assert_capability(x))
 #define RETURN_CAPABILITY(x) CAIRN_TSA(lock_returned(x))
@@ -59,6 +60,10 @@ class CAPABILITY("mutex") SharedMutex {
   void unlock() RELEASE() NO_THREAD_SAFETY_ANALYSIS { CHECK(pthread_rwlock_unlock(&lock_) == 0); }
   void lock_shared() ACQUIRE_SHARED() NO_THREAD_SAFETY_ANALYSIS { CHECK(pthread_rwlock_rdlock(&lock_) == 0); }
   void unlock_shared() RELEASE_SHARED() NO_THREAD_SAFETY_ANALYSIS { CHECK(pthread_rwlock_unlock(&lock_) == 0); }
+  bool try_lock() TRY_ACQUIRE(true) NO_THREAD_SAFETY_ANALYSIS { return pthread_rwlock_trywrlock(&lock_) == 0; }
+  bool try_lock_shared() TRY_ACQUIRE_SHARED(true) NO_THREAD_SAFETY_ANALYSIS {
+    return pthread_rwlock_tryrdlock(&lock_) == 0;
+  }
 
  private:
 #ifdef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP

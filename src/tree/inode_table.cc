@@ -9,10 +9,13 @@ namespace cairn::tree {
 
 namespace {
 
-// Whether the store has all of an inode that only the table still refers to. Nobody can be holding its mutex then.
+// Whether the store has all of an inode that only the table still refers to. Nobody can be holding its mutex then, so it is
+// only tried: elsewhere a shard's mutex comes after an inode's.
 bool can_be_loaded_again(Inode& inode) {
-  const ReadLock lock(inode.mutex);
-  return inode.loaded && inode.life == Life::kAlive && !inode.erased && !inode.dirty && inode.chunks.empty();
+  if (!inode.mutex.try_lock_shared()) return false;
+  const bool can = inode.loaded && inode.life == Life::kAlive && !inode.erased && !inode.dirty && inode.chunks.empty();
+  inode.mutex.unlock_shared();
+  return can;
 }
 
 }  // namespace
@@ -33,7 +36,7 @@ InodeRef InodeTable::get(Ino ino) NO_THREAD_SAFETY_ANALYSIS {
       return slot.inode;
     }
     inode = std::make_shared<Inode>(ino);
-    inode->mutex.lock();
+    CHECK(inode->mutex.try_lock());  // nobody has it yet; a lock() here would be against the order of locks
     put(shard, ino, slot, inode);
     trim(shard);
   }
