@@ -1,13 +1,16 @@
-// Handlers for attributes, extended attributes and statfs.
+// Handlers for attributes, extended attributes, statfs and the limit.
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "fusefs/border.h"
 #include "fusefs/convert.h"
@@ -179,6 +182,26 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
       [req, size](const Bytes& list) noexcept { reply_sized(req, list, size); });
 }
 
+// Another limit, for `cairnfs resize`. Everything else is not offered.
+void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void*, fuse_file_info*, unsigned, const void* in,
+              size_t in_size, size_t) {
+  refuse_cancellation(req);
+  if (ino != kRootIno || command != kResizeIoctl || in_size != sizeof(ResizeCall)) {
+    fuse_reply_err(req, ENOTTY);
+    return;
+  }
+  const uid_t caller = fuse_req_ctx(req)->uid;
+  if (caller != 0 && caller != ::geteuid())
+    return Resizer::refuse(req, "only root and who has mounted it may change the limit");
+  ResizeCall call;
+  std::memcpy(&call, in, sizeof call);
+  try {
+    frontend_of(req).resizer->start(req, call.limit);
+  } catch (...) {
+    fuse_reply_err(req, errno_of_exception());
+  }
+}
+
 }  // namespace
 
 void add_attribute_operations(fuse_lowlevel_ops& ops) {
@@ -188,6 +211,7 @@ void add_attribute_operations(fuse_lowlevel_ops& ops) {
 #endif
   ops.setattr = on_setattr;
   ops.statfs = on_statfs;
+  ops.ioctl = on_ioctl;
   ops.setxattr = on_setxattr;
   ops.getxattr = on_getxattr;
   ops.listxattr = on_listxattr;

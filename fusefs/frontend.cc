@@ -54,6 +54,7 @@ void on_init(void* userdata, fuse_conn_info* conn) {
   want(conn, FUSE_CAP_READDIRPLUS);
   want(conn, FUSE_CAP_READDIRPLUS_AUTO);
   want(conn, FUSE_CAP_PARALLEL_DIROPS);
+  want(conn, FUSE_CAP_IOCTL_DIR);
   want(conn, FUSE_CAP_ATOMIC_O_TRUNC);
   if (frontend.acl) {
     want(conn, FUSE_CAP_POSIX_ACL);

@@ -11,6 +11,7 @@
 #include "cairn/options.h"
 #include "fusefs/error_log.h"
 #include "fusefs/notifier.h"
+#include "fusefs/resizer.h"
 #include "fusefs/sync_queue.h"
 
 namespace cairn::fusefs {
@@ -39,6 +40,7 @@ struct Frontend {
   PageWrites page_writes;
   SyncQueue syncs;                     // cas: requests that wait for the disk
   std::unique_ptr<Notifier> notifier;  // while it is mounted
+  std::unique_ptr<Resizer> resizer;    // the same
 };
 
 inline Frontend& frontend_of(fuse_req_t req) { return *static_cast<Frontend*>(fuse_req_userdata(req)); }

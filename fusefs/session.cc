@@ -108,12 +108,14 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   if (fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) return cannot_mount();
   library_log().set_logger(options.logger);
   frontend.notifier = std::make_unique<Notifier>(session.get(), frontend.errors);
+  frontend.resizer = std::make_unique<Resizer>(fs);
   fs.set_eviction_listener([&frontend](const LostName& name) { frontend.notifier->add(name); });
 
   int ended = 0;
   {
     const Watcher watcher(session.get(), frontend, options);
     ended = run_loop(session.get(), options.mount.max_threads);
+    frontend.resizer.reset();  // it may be waiting, and answers
     if (watcher.unanswered() != 0) ended = -watcher.unanswered();
     fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session
   }

@@ -177,6 +177,7 @@ class FileSystem {
   [[nodiscard]] CacheStats cache_stats() const;
 
   Result<FsStats> statfs();
+  Result<void> set_limit(uint64_t limit);  // see Store::set_limit()
   [[nodiscard]] StoreStats store_stats() const;
   [[nodiscard]] uint64_t known_inodes() const;  // inodes with a lookup count or open; 0 after a clean unmount
 

@@ -147,6 +147,12 @@ class Store {
   // Seals, waits for background work and releases the lock. Afterwards only the destructor may be called.
   Result<void> close();
 
+  // Cache mode: another limit, durable when it returns. A greater one holds at once; a smaller one once enough is evicted, for which
+  // it waits. After an error the limit is the old one, but for an error of the disk at the very end: then it is the smaller of
+  // both until the store is closed, and either afterwards. kUnsupported (cas), kInvalid (too small for the segments), kNoSpace
+  // (what may not be evicted does not fit it), kBusy (another change is under way), kReadOnly.
+  Result<void> set_limit(uint64_t limit);
+
   // A fresh number (inode, cookie), never given out before in this store, even across crashes.
   uint64_t next_number();
   [[nodiscard]] StoreStats stats() const;

@@ -102,6 +102,7 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   header.id = catalog->new_segment_id();
   header.salt = env->random();
   header.superblock = superblock;
+  header.superblock.limit = room->limit();
   const auto name = format::segment_file_name(header.id);
   const auto new_name = format::new_segment_file_name(header.id);
   io::Directory& segments = *files->directory;

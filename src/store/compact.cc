@@ -210,6 +210,7 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick) {
   header.first_seq = pick.sources.front()->meta().range.first;
   header.last_seq = pick.sources.back()->meta().range.last;
   header.superblock = config_.superblock;
+  header.superblock.limit = config_.room->limit();
   for (const auto& s : pick.sources) header.generation = std::max(header.generation, s->meta().generation + 1);
 
   std::vector<std::vector<KeptRecord>> kept;

@@ -69,7 +69,8 @@ Result<format::Superblock> read_superblock(const io::Directory& directory, const
 Result<format::Superblock> superblock_from_segments(const SegmentFiles& files) {
   TRY_ASSIGN(const auto names, files.directory->list());
   std::optional<format::Superblock> found;
-  Bytes first;
+  uint64_t limit = 0;
+  SegmentId newest;
   for (const std::string& name : names) {
     const auto id = format::parse_segment_file_name(name);
     if (!id) continue;
@@ -77,29 +78,64 @@ Result<format::Superblock> superblock_from_segments(const SegmentFiles& files) {
     if (!file) continue;  // what cannot be opened is reported where it matters
     const auto header = log::read_segment_header(**file, name, *id, nullptr);
     if (!header) continue;
-    const auto disk = format::encode_superblock(header->superblock);
-    const Bytes bytes(reinterpret_cast<const char*>(&disk), sizeof disk);
-    if (found && bytes != first)
+    format::Superblock copy = header->superblock;
+    if (!found || *id > newest) {
+      limit = copy.limit;
+      newest = *id;
+    }
+    if (found) copy.limit = found->limit;
+    if (found && !(copy == *found))
       return fail(ErrorCode::kCorrupt, fmt::format("segments/{} is of another store than those before it", name));
-    found = header->superblock;
-    first = bytes;
+    found = copy;
   }
   if (!found) return fail(ErrorCode::kCorrupt, "the superblock is lost: no segment has a copy of it");
+  found->limit = limit;
   return *found;
 }
+
+namespace {
+
+Bytes superblock_file(const format::Superblock& superblock) {
+  const auto disk = format::encode_superblock(superblock);
+  Bytes block(kSuperblockFileSize, '\0');
+  std::memcpy(block.data(), &disk, sizeof disk);
+  return block;
+}
+
+// Synced, under the name of a change to come.
+Result<void> write_new_superblock(io::Directory& directory, const format::Superblock& superblock) {
+  auto file = directory.open(kNewSuperblockFile, {io::OpenMode::kCreate, false});
+  if (!file && file.error().code == ErrorCode::kExists) {  // a crash left it
+    TRY(directory.unlink(kNewSuperblockFile));
+    file = directory.open(kNewSuperblockFile, {io::OpenMode::kCreate, false});
+  }
+  if (!file) return fail(std::move(file).error());
+  TRY((*file)->pwrite(0, superblock_file(superblock)));
+  TRY((*file)->sync());
+  return (*file)->close();
+}
+
+}  // namespace
 
 Result<void> write_superblock(io::Directory& directory, const format::Superblock& superblock) {
   auto file = directory.open(format::kSuperblockFile, {io::OpenMode::kCreate, false});
   if (!file && file.error().code == ErrorCode::kExists)
     file = directory.open(format::kSuperblockFile, {io::OpenMode::kReadWrite, false});
   if (!file) return fail(std::move(file).error());
-  const auto disk = format::encode_superblock(superblock);
-  Bytes block(kSuperblockFileSize, '\0');
-  std::memcpy(block.data(), &disk, sizeof disk);
-  TRY((*file)->truncate(block.size()));
-  TRY((*file)->pwrite(0, block));
+  TRY((*file)->truncate(kSuperblockFileSize));
+  TRY((*file)->pwrite(0, superblock_file(superblock)));
   TRY((*file)->sync());
   return (*file)->close();
+}
+
+Result<void> replace_superblock(io::Directory& directory, const format::Superblock& superblock) {
+  if (auto written = write_new_superblock(directory, superblock); !written) {
+    if (auto gone = directory.unlink(kNewSuperblockFile); !gone && gone.error().code != ErrorCode::kNotFound)
+      written.error().message += "; and " + gone.error().message;  // the next change removes it
+    return written;
+  }
+  TRY(directory.rename(kNewSuperblockFile, format::kSuperblockFile));
+  return directory.sync();
 }
 
 Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path,

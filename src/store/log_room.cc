@@ -72,6 +72,17 @@ Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& wh
   return {};
 }
 
+Result<void> LogWriter::await_growth() {
+  MutexLock lock(mu_);
+  for (bool denied = false; !config_.room->may_grow();) {
+    if (denied) return fail(no_room());
+    const auto waited = wait_for_room(Store::OperationKind::kGrow, no_room());
+    if (!waited && waited.error().code != ErrorCode::kNoSpace) return waited;
+    denied = !waited.has_value();
+  }
+  return check_running();
+}
+
 LogWriter::Starving LogWriter::starving() const {
   MutexLock lock(mu_);
   return {starving_[static_cast<size_t>(Store::OperationKind::kGrow)] != 0,
@@ -144,6 +155,7 @@ void LogWriter::prepare_job() {
   header.salt = config_.env->random();
   header.next_ino = reserved_number();  // durable before a number is given out, whatever becomes of the first commit
   header.superblock = config_.superblock;
+  header.superblock.limit = config_.room->limit();
   Room::Use use = Room::Use::kGrow;
   {
     MutexLock lock(mu_);

@@ -290,6 +290,7 @@ format::SegmentHeader LogWriter::next_header(SegmentId id, uint64_t salt) const 
   header.next_ino = reserved_number();
   header.proven_id = last_log_;  // true when it is written: the segment before is sealed and synced first
   header.superblock = config_.superblock;
+  header.superblock.limit = config_.room->limit();
   return header;
 }
 

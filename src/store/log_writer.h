@@ -101,6 +101,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   // Nothing will come: those who wait get kNoSpace. False if anything has happened since room->events() was `events`; then
   // nobody is told.
   bool deny_room(Store::OperationKind kind, uint64_t events) EXCLUDES(mu_);
+  // Waits until the store may grow. kNoSpace when deny_room() says that it will not.
+  Result<void> await_growth() EXCLUDES(mu_);
   // Seals what is open in the background, so that what its erases killed can be reclaimed. False: nothing is open, or there
   // is no room for a successor.
   bool request_seal() EXCLUDES(mu_);

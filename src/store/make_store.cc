@@ -20,7 +20,6 @@ namespace {
 
 constexpr uint64_t kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB;
 constexpr uint64_t kMinSegment = 64 * kKiB, kMaxSegment = 1 * kGiB;
-constexpr uint64_t kMinLimitSegments = 16;
 constexpr uint64_t kMinChunk = 4 * kKiB;
 
 Result<format::Compression> parse_compression(const std::string& text) {
@@ -41,11 +40,11 @@ Result<format::Compression> parse_compression(const std::string& text) {
 
 Result<uint64_t> choose_segment_size(const StoreGeometry& g) {
   const bool cache = g.mode == Mode::kCache;
-  if (cache && g.limit < kMinLimitSegments * kMiB)
+  if (cache && g.limit < store::kMinLimit)
     return fail(ErrorCode::kInvalid,
                 fmt::format("limit of {} bytes is too small: a cache needs room for {} segments of 1 MiB, so at "
                             "least --limit 16M",
-                            g.limit, kMinLimitSegments));
+                            g.limit, store::kMinLimitSegments));
   uint64_t size = g.segment_size;
   if (size == 0) {
     size = cache ? std::clamp<uint64_t>(g.limit / 64, kMiB, 64 * kMiB) / 4096 * 4096 : 32 * kMiB;
@@ -53,11 +52,11 @@ Result<uint64_t> choose_segment_size(const StoreGeometry& g) {
   if (size < kMinSegment || size > kMaxSegment || size % 4096 != 0)
     return fail(ErrorCode::kInvalid,
                 fmt::format("segment size of {} bytes: allowed are multiples of 4K from 64K to 1G", size));
-  if (cache && size > g.limit / kMinLimitSegments)
+  if (cache && size > g.limit / store::kMinLimitSegments)
     return fail(ErrorCode::kInvalid,
                 fmt::format("segment size of {} bytes is too large: at least {} segments must fit the limit of {} "
                             "bytes",
-                            size, kMinLimitSegments, g.limit));
+                            size, store::kMinLimitSegments, g.limit));
   return size;
 }
 
@@ -97,8 +96,9 @@ Result<void> clear_store(io::Directory& directory) {
     for (const std::string& file : names) TRY((*sub)->unlink(file));
     TRY((*sub)->sync());
   }
-  if (auto gone = directory.unlink(index::kManifestFile); !gone && gone.error().code != ErrorCode::kNotFound)
-    return gone;
+  for (const char* name : {index::kManifestFile, store::kNewSuperblockFile}) {
+    if (auto gone = directory.unlink(name); !gone && gone.error().code != ErrorCode::kNotFound) return gone;
+  }
   return {};
 }
 

@@ -15,21 +15,36 @@ constexpr uint64_t kFreeSegments = 2;      // what only erases, and maintenance,
 
 }  // namespace
 
-Room::Room(uint64_t limit, uint64_t segment_size) : segment_size_(segment_size), limit_(limit) {}
+Room::Room(uint64_t limit, uint64_t segment_size) : segment_size_(segment_size), limit_(limit), goal_(limit) {}
 
 uint64_t Room::charge(uint64_t size) {
   return (size + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize + io::kBlockSize;
 }
 
 // What small stores with tiny segments would otherwise not have for a merge.
-uint64_t Room::unit() const { return std::max<uint64_t>(charge(segment_size_), limit() / 64); }
+uint64_t Room::unit(uint64_t limit) const { return std::max<uint64_t>(charge(segment_size_), limit / 64); }
 
-uint64_t Room::maintenance_step() const { return limited() ? unit() / 2 : UINT64_MAX; }
+uint64_t Room::maintenance_step() const { return limited() ? unit(goal_) / 2 : UINT64_MAX; }
+
+bool Room::try_limit(uint64_t limit) {
+  goal_ = limit;
+  // Below the line for growing there is room for what others are taking at this moment by the old limit: a segment of the
+  // log and a step of maintenance.
+  const bool holds = limit >= limit_ || fits(0, Use::kGrow);
+  if (holds) limit_ = limit;
+  ++events_;
+  return holds;
+}
+
+void Room::keep_limit() {
+  goal_ = limit_.load();
+  ++events_;
+}
 
 uint64_t Room::line(Use use) const {
-  const uint64_t limit = limit_;
+  const uint64_t limit = use == Use::kGrow ? goal_ : limit_;
   uint64_t kept = kFixed + limit / kFixedShare;
-  if (use != Use::kMaintain) kept += kMaintenanceUnits * unit();
+  if (use != Use::kMaintain) kept += kMaintenanceUnits * unit(limit);
   if (use == Use::kGrow) kept += kFreeSegments * charge(segment_size_);
   return limit > kept ? limit - kept : 0;
 }

@@ -30,7 +30,12 @@ class Room {
   };
   Room(uint64_t limit, uint64_t segment_size);
 
-  void set_limit(uint64_t limit) { limit_ = limit; }
+  // Another limit. A greater one holds at once. A smaller one as soon as what is used fits it: until then nothing grows beyond
+  // it and evictions are asked for, while those who make room may still use the old one. True if `limit` is the limit now;
+  // else it is aimed at, and to be tried again when room has come free.
+  [[nodiscard]] bool try_limit(uint64_t limit);
+  // Aims at nothing less than the present limit any more.
+  void keep_limit();
   [[nodiscard]] uint64_t limit() const { return limit_; }  // bytes; 0: none
   [[nodiscard]] bool limited() const { return limit() != 0; }
   [[nodiscard]] uint64_t used() const { return used_; }
@@ -71,10 +76,11 @@ class Room {
  private:
   static constexpr uint64_t kAhead = 2;  // segments
   [[nodiscard]] uint64_t line(Use use) const;
-  [[nodiscard]] uint64_t unit() const;
+  [[nodiscard]] uint64_t unit(uint64_t limit) const;
 
   const uint64_t segment_size_;  // bytes
   std::atomic<uint64_t> limit_;
+  std::atomic<uint64_t> goal_;  // what growing goes by: limit_, or less
   std::atomic<uint64_t> used_ = 0;
   std::atomic<uint64_t> doomed_ = 0;
   std::atomic<uint64_t> reclaimable_ = 0;

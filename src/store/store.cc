@@ -324,7 +324,7 @@ StoreStats Store::stats() const {
   StoreStats out;
   const format::Superblock& sb = impl_->superblock;
   out.mode = sb.mode;
-  out.limit = sb.limit;
+  out.limit = impl_->room->limit();
   out.segment_size = sb.segment_size;
   out.chunk_size = sb.chunk_size;
   const auto version = impl_->catalog->current();

@@ -30,7 +30,7 @@ class Store::Impl {
   std::string path;
   std::shared_ptr<io::Directory> directory;
   std::unique_ptr<io::FileLock> lock;
-  format::Superblock superblock;
+  format::Superblock superblock;  // as it was when the store was opened: the limit is `room`'s
   std::shared_ptr<const store::SegmentFiles> files;
   std::shared_ptr<io::Directory> index_directory;
   std::shared_ptr<store::Room> room;
@@ -42,6 +42,7 @@ class Store::Impl {
   std::shared_ptr<store::LogWriter> log;            // none when read-only
   std::shared_ptr<store::Maintenance> maintenance;  // none when read-only
   std::atomic<uint64_t> read_only_next_number = 1024;
+  std::atomic<bool> changing_limit = false;
   bool closed = false;
 
   static Result<std::unique_ptr<Impl>> open(io::Env& env, const std::string& path, const Options& options);

@@ -268,6 +268,8 @@ Result<FsStats> FileSystem::statfs() {
   return out;
 }
 
+Result<void> FileSystem::set_limit(uint64_t limit) { return impl_->store->set_limit(limit); }
+
 StoreStats FileSystem::store_stats() const { return impl_->store->stats(); }
 
 uint64_t FileSystem::known_inodes() const { return impl_->tree.inodes.counted(); }
