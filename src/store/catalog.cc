@@ -137,6 +137,12 @@ Result<void> Catalog::apply(const std::function<void(index::Manifest&)>& edit_ma
   return {};
 }
 
+void Catalog::unlinked(const std::vector<SegmentId>& ids) {
+  MutexLock lock(manifest_mu_);
+  std::erase_if(manifest_.retired,
+                [&](SegmentId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); });
+}
+
 index::Manifest Catalog::manifest() const {
   MutexLock lock(manifest_mu_);
   return manifest_;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/mutex.h"
 #include "cairn/result.h"
@@ -54,6 +55,8 @@ class Catalog {
   // nothing has changed in memory; on disk the old or the new manifest is in place.
   Result<void> apply(const std::function<void(index::Manifest&)>& edit_manifest,
                      const std::function<void(Version&)>& edit_version) EXCLUDES(manifest_mu_, mu_);
+  // Files of retired segments are durably gone: the manifest may forget them, once it is written for something else.
+  void unlinked(const std::vector<SegmentId>& ids) EXCLUDES(manifest_mu_);
   [[nodiscard]] index::Manifest manifest() const EXCLUDES(manifest_mu_);
 
  private:

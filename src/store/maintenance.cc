@@ -208,6 +208,7 @@ Result<bool> Maintenance::kill_step() {
     }
     config_.room->killed(level->segment->id());
     update_reclaimable();
+    (void)ask_for_evictions();
     return true;
   }
   return false;
@@ -368,19 +369,16 @@ Result<void> Maintenance::unlink_segments(const std::vector<std::pair<SegmentId,
   }
   TRY(config_.files->directory->sync());
   // Only now nothing can bring them back.
-  TRY(catalog_->apply(
-      [&](index::Manifest& m) {
-        std::erase_if(m.retired, [&](SegmentId id) {
-          return std::any_of(gone.begin(), gone.end(), [&](const auto& g) { return g.first == id; });
-        });
-      },
-      [](Version&) {}));
+  std::vector<SegmentId> ids;
   for (const auto& [id, bytes] : gone) {
+    ids.push_back(id);
     unreclaimed_bytes_ -= bytes;
     config_.room->give_back(bytes);
     liveness_.forget(id);
     forgotten_.push_back(id);
   }
+  catalog_->unlinked(ids);
+  update_reclaimable();
   return {};
 }
 

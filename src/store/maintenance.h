@@ -117,6 +117,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   void note_punchable(const Segment& owner, ByteView key, const format::IndexEntry& entry);
   Result<bool> room_step();
   void update_reclaimable();
+  bool ask_for_evictions();  // true if an answer is to come
   Result<void> replace_segments(const std::vector<SegmentSet::Ref>& sources, const SegmentSet::Ref& replacement);
   Result<bool> unlink_step();
   Result<void> unlink_segments(const std::vector<std::pair<SegmentId, uint64_t>>& gone);

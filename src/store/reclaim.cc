@@ -105,7 +105,7 @@ uint64_t Maintenance::Balance::allowed() const {
 void Maintenance::update_reclaimable() {
   if (!config_.room->limited()) return;
   const Balance all = balance(*catalog_->current(), false);
-  config_.room->set_reclaimable(all.dead - std::min(all.dead, all.allowed()));
+  config_.room->set_reclaimable(all.dead - std::min(all.dead, all.allowed()) + unreclaimed_bytes_);
 }
 
 // Whether segments that are only a little sparse are worth compacting: when room is short, and what is dead takes more than its
@@ -118,6 +118,11 @@ bool Maintenance::wants_density(const Version& version) const {
 
 // ---- Who is told ----
 
+// Asked for ahead of need: what is evicted takes a seal, its kills and an unlink until it is room.
+bool Maintenance::ask_for_evictions() {
+  return config_.room->deficit() > 0 && config_.evictions && config_.evictions->request();
+}
+
 // The last step: nothing else had anything to do.
 Result<bool> Maintenance::room_step() {
   Room& room = *config_.room;
@@ -126,7 +131,7 @@ Result<bool> Maintenance::room_step() {
   const bool somebody = starving.grow || starving.free;
   // What was thought to come back has not: it is no help to who waits.
   if (somebody) room.set_reclaimable(0);
-  const bool asked = room.deficit() > 0 && config_.evictions && config_.evictions->request();
+  const bool asked = ask_for_evictions();
   if (!somebody && !log_->is_short()) return false;
   if (room.doomed() > 0 && log_->request_seal()) return false;  // the seal kicks
   if (!somebody) return false;

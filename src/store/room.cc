@@ -24,6 +24,9 @@ uint64_t Room::charge(uint64_t size) {
 // What small stores with tiny segments would otherwise not have for a merge.
 uint64_t Room::unit(uint64_t limit) const { return std::max<uint64_t>(charge(segment_size_), limit / 64); }
 
+// Four, measured: with two, writers wait for what they could have had sooner. A store of few segments cannot spare that many.
+uint64_t Room::ahead() const { return std::clamp<uint64_t>(goal_ / segment_size_ / 16, 2, 4); }
+
 uint64_t Room::maintenance_step() const { return limited() ? unit(goal_) / 2 : UINT64_MAX; }
 
 bool Room::try_limit(uint64_t limit) {
@@ -98,7 +101,7 @@ void Room::killed(SegmentId by) {
 
 uint64_t Room::deficit() const {
   if (!limited()) return 0;
-  const uint64_t wanted = used() + kAhead * charge(segment_size_);
+  const uint64_t wanted = used() + ahead() * charge(segment_size_);
   const uint64_t have = line(Use::kGrow) + doomed() + reclaimable();
   return wanted > have ? wanted - have : 0;
 }

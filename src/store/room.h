@@ -54,7 +54,7 @@ class Room {
   [[nodiscard]] bool fits(uint64_t bytes, Use use) const { return !limited() || used() + bytes <= line(use); }
   [[nodiscard]] bool may_grow() const { return fits(0, Use::kGrow); }
   // Less than two more segments fit: reclaim whatever is worth anything.
-  [[nodiscard]] bool is_short() const { return !fits(kAhead * segment_size_, Use::kGrow); }
+  [[nodiscard]] bool is_short() const { return !fits(2 * segment_size_, Use::kGrow); }
   // Bytes that maintenance may write in one go without exceeding the limit.
   [[nodiscard]] uint64_t maintenance_step() const;
   // Grows with every change, so that one can tell whether anything happened meanwhile.
@@ -70,11 +70,11 @@ class Room {
   // Bytes of dead records that compaction and punching will give back.
   void set_reclaimable(uint64_t bytes) { reclaimable_ = bytes; }
   [[nodiscard]] uint64_t reclaimable() const { return reclaimable_; }
-  // Bytes that have to die so that the next kAhead segments fit.
+  // Bytes that have to die so that the next segments fit: as many as are written while those bytes are on their way out.
   [[nodiscard]] uint64_t deficit() const;
 
  private:
-  static constexpr uint64_t kAhead = 2;  // segments
+  [[nodiscard]] uint64_t ahead() const;  // segments
   [[nodiscard]] uint64_t line(Use use) const;
   [[nodiscard]] uint64_t unit(uint64_t limit) const;
 
