@@ -139,8 +139,7 @@ Result<void> Catalog::apply(const std::function<void(index::Manifest&)>& edit_ma
 
 void Catalog::unlinked(const std::vector<SegmentId>& ids) {
   MutexLock lock(manifest_mu_);
-  std::erase_if(manifest_.retired,
-                [&](SegmentId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); });
+  std::erase_if(manifest_.retired, [&](SegmentId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); });
 }
 
 index::Manifest Catalog::manifest() const {
