@@ -195,7 +195,11 @@ Result<std::vector<Value>> FileSystem::read(Ino ino, uint64_t offset, uint64_t s
 
 Result<uint64_t> FileSystem::write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid) {
   auto written = tree::write(impl_->tree, ino, offset, data, append, kill_suidgid);
-  if (written) impl_->tree.traffic.bytes_in += *written;
+  if (written) {
+    impl_->tree.traffic.bytes_in += *written;
+  } else if (written.error().code == ErrorCode::kCorrupt) {  // a chunk that was to be changed
+    impl_->tree.evictor.damaged(ino, written.error());
+  }
   return written;
 }
 

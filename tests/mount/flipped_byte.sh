@@ -73,6 +73,20 @@ except OSError as error:
 assert failures > 0, "the damage was read"
 assert failures < len(whole) // 4096 or mode == "cache", "the whole file is lost by one byte"
 PY
+  if [ "$mode" = cache ]; then
+    say "the damaged file is a miss, and counted; it can be made again"
+    for _ in $(seq 100); do [ -e "$mnt/victim" ] || break; sleep 0.1; done
+    fails_with "No such file" cat "$mnt/victim"
+    cairnfs stat --json "$mnt" >stat.json
+    python3 - <<'PY'
+import json
+stat = json.load(open("stat.json"))
+assert stat["evicted_damaged"] == 1 and stat["corrupt_reads"] >= 1, stat
+assert stat["evicted_cold"] == stat["evicted_young"] == stat["evicted_group"] == 0, stat
+PY
+    cp "$work/victim.$mode" "$mnt/victim"
+    cmp "$mnt/victim" "$work/victim.$mode" || fail "a file made again reads otherwise"
+  fi
   echo new >"$mnt/new" && same "$(cat "$mnt/new")" new "a new file beside the damage"
   umount_store
 done
