@@ -8,7 +8,7 @@ timeout 60 npm view "$package" name >/dev/null 2>&1 || skip "npm's registry is n
 mode=cache
 cache_limit=16M
 make_store
-mount_store -o min_age=0
+mount_store
 for round in 1 2; do
   mkdir "$work/project-$round"
   (cd "$work/project-$round" && npm install --no-audit --no-fund --cache "$mnt/npm" "$package" >"$work/npm.out" 2>&1) ||
