@@ -59,14 +59,22 @@ std::string ratio(uint64_t part, uint64_t whole) {
   return whole == 0 ? "-" : fmt::format("{:.2f}", static_cast<double>(part) / static_cast<double>(whole));
 }
 
+// 0 stands for "not known yet".
+std::string factor(double value) { return value > 0 ? fmt::format("{:.2f}", value) : "-"; }
+
 void print_space(const Json& j) {
   const auto number = [&j](const char* name) { return j.value(name, uint64_t{0}); };
   row("mode", j.value("mode", ""));
   if (number("limit") != 0) row("limit", bytes(number("limit")));
   row("allocated", bytes(number("allocated_bytes")));
   row("live", bytes(number("live_bytes")));
-  row("space amplification", ratio(number("allocated_bytes"), number("live_bytes")));
+  row("space amplification", factor(j.value("space_amplification", 0.0)));
+  row("write amplification", factor(j.value("write_amplification", 0.0)));
   row("pinned", fmt::format("{} in {} files", bytes(number("pinned_bytes")), number("pinned_files")));
+  if (number("degraded") != 0) {
+    row("degraded",
+        fmt::format("{} only in memory: {}", bytes(number("unwritten_bytes")), j.value("degraded_reason", "")));
+  }
   if (number("read_only") != 0) row("read-only", j.value("read_only_reason", ""));
 }
 

@@ -119,11 +119,16 @@ struct StoreStats {
   uint64_t corrupt_reads = 0;  // reads that failed verification
   bool read_only = false;
   std::string read_only_reason;  // why, if it became so by itself
+  // Cache mode: the disk does not take what is written. Reads go on, and writes, as long as there is memory for them.
+  bool degraded = false;
+  std::string degraded_reason;
+  uint64_t unwritten_bytes = 0;  // of the log, only in memory: what a crash would lose
 };
 
 // Thread-safe. Every stored value is verified on every read from disk.
 // Errors: a failed write or sync of the log is final: the store turns read-only, everybody who waits gets the error, nothing
-// later is acknowledged; reads go on. kNoSpace loses nothing and is not final.
+// later is acknowledged; reads go on. kNoSpace loses nothing and is not final. A cache does not turn read-only: it is degraded
+// (StoreStats) until the disk is back, keeps what is written in memory as long as there is room, and answers kNoSpace then.
 class Store {
  public:
   // Locks the store for the life of the object. kNotFound / kInvalid (not a store), kUnsupported (newer format), kBusy (who

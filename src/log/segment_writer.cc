@@ -178,7 +178,31 @@ Result<uint64_t> SegmentWriter::seal(ByteView footer) {
   return size;
 }
 
+Result<uint64_t> SegmentWriter::seal_anew(ByteView footer, io::Directory& segments) {
+  prepared_.file.reset();
+  const auto new_name = format::new_segment_file_name(id());
+  for (const auto& name : {new_name, prepared_.name}) {
+    if (auto gone = segments.unlink(name); !gone && gone.error().code != ErrorCode::kNotFound)
+      return fail(gone.error());
+  }
+  TRY(segments.sync());
+  auto file = segments.open(new_name, {io::OpenMode::kCreate, /*direct=*/true});
+  if (!file) return fail(io::own_file_error(std::move(file).error()));
+  if (auto room = (*file)->allocate(0, commit_start_ + round_up(footer.size(), io::kBlockSize));
+      !room && room.error().code != ErrorCode::kUnsupported)
+    return fail(std::move(room).error());
+  prepared_.file = std::move(*file);
+  written_ = 0;
+  auto sealed = seal(footer);
+  prepared_.file.reset();
+  if (!sealed) return sealed;
+  TRY(segments.rename(new_name, prepared_.name));
+  TRY(segments.sync());
+  return sealed;
+}
+
 Result<void> SegmentWriter::discard(io::Directory& segments) {
+  if (!has_file()) return {};
   TRY(prepared_.file->close());
   return segments.unlink(prepared_.name);
 }

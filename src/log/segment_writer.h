@@ -14,7 +14,8 @@
 
 namespace cairn::log {
 
-// The file of a segment to come: created, preallocated, its header (marked `prepared`) and its name durable.
+// The file of a segment to come: created, preallocated, its header (marked `prepared`) and its name durable. Or none, for a
+// segment that stays in memory until seal_anew() makes it.
 struct PreparedFile {
   SegmentId id;
   uint64_t salt = 0;
@@ -78,8 +79,13 @@ class SegmentWriter {
   Result<void> sync_until(uint64_t end);
   // Writes image and `footer` (built for base commit_end()), cuts the file to its size, syncs and closes. Returns the file size.
   Result<uint64_t> seal(ByteView footer);
+  // The same in a file of its own that is made now, durable with its name: for a segment without a file, or of which a seal failed,
+  // after which nothing in its file can be trusted (hazard 14). That one goes first, and with it its room. After an error it may be
+  // called again.
+  Result<uint64_t> seal_anew(ByteView footer, io::Directory& segments);
+  [[nodiscard]] bool has_file() const { return prepared_.file != nullptr; }
   [[nodiscard]] uint64_t written() const { return written_; }
-  // Unlinks an empty segment's file (nothing was committed).
+  // Unlinks an empty segment's file, if it has one (nothing was committed).
   Result<void> discard(io::Directory& segments);
 
  private:

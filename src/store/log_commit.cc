@@ -127,23 +127,30 @@ Result<void> LogWriter::seal_front() {
     meta.range = range;
     meta.entries = trailer.entries;
     meta.record_bytes = trailer.record_bytes;
-    TRY_ASSIGN(meta.file_size, writer.seal(footer));
+    if (segment->seal_failed || !writer.has_file()) {
+      config_.files->files->forget(writer.name());
+      TRY_ASSIGN(meta.file_size, writer.seal_anew(footer, *config_.files->directory));
+    } else {
+      TRY_ASSIGN(meta.file_size, writer.seal(footer));
+    }
+    auto sealed = std::make_shared<Segment>(meta, config_.files);
+    TRY_ASSIGN(auto table, sealed->footer());
     segment->claim.shrink_to(Room::charge(meta.file_size));
     segment->claim.keep();
     bytes_logged_ += meta.file_size;
-    auto sealed = std::make_shared<Segment>(meta, config_.files);
-    TRY_ASSIGN(auto table, sealed->footer());
     catalog_->sealed({sealed, segment->memtable, writer.slab(), table}, writer.last_mark(), next_ino);
     catalog_->release_memory(1);
     return {};
   }();
   mu_.lock();
   if (!result) {
-    fail_store(result.error());
+    segment->seal_failed = true;
+    durable_mode_ ? fail_store(result.error()) : degrade(result.error());
     return result;
   }
   sealing_.pop_front();
   ++seals_;
+  note_written();
   durable_seq_.store(std::max(durable_seq_.load(), range.last.value));
   changed_.notify_all();
   if (config_.on_sealed && !stopping_) {
@@ -158,7 +165,7 @@ void LogWriter::seal_job() {
   MutexLock lock(mu_);
   take_token();
   if (!failure_ && !sealing_.empty()) {
-    // The error was handled: the store is read-only, and whoever waits is told.
+    // The error was handled: the store is read-only or degraded, and whoever waits is told.
     if (auto sealed = seal_front(); !sealed) config_.logger->error("seal_failed reason=\"{}\"", sealed.error().message);
   }
   drop_token();
@@ -173,9 +180,12 @@ Result<void> LogWriter::seal() {
   const SegmentId newest = last_log_;
   wait([&] {
     mu_.assert_held();
-    return failure_ || sealing_.empty() || sealing_.front()->writer.id() > newest;
+    return failure_ || sealing_.empty() || sealing_.front()->writer.id() > newest || sealing_.front()->seal_failed;
   });
-  return check_running();
+  TRY(check_running());
+  if (sealing_.empty() || sealing_.front()->writer.id() > newest) return {};
+  CHECK(degraded_.has_value());
+  return fail(Error(ErrorCode::kIo, degraded_->os_errno, "not on disk yet: " + degraded_->message));
 }
 
 // ---- Writing behind ----
@@ -286,8 +296,9 @@ Result<void> LogWriter::stop() {
     return jobs_ == 0;
   });
   if (prepared_) {
-    auto gone = prepared_->file->close();
-    if (gone) gone = config_.files->directory->unlink(prepared_->name);
+    Result<void> gone;
+    if (prepared_->file) gone = prepared_->file->close();
+    if (gone && prepared_->file) gone = config_.files->directory->unlink(prepared_->name);
     if (!gone && result) result = gone;
     prepared_.reset();
     prepared_claim_ = {};

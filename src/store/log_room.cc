@@ -104,7 +104,7 @@ bool LogWriter::deny_room(Store::OperationKind kind, uint64_t events) {
 
 bool LogWriter::request_seal() {
   MutexLock lock(mu_);
-  if (failure_ || no_more_seals_) return false;
+  if (failure_ || no_more_seals_ || degraded_) return false;
   if (seal_requested_ || !sealing_.empty()) return true;
   const bool holds_something = active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
   if (seal_failed_at_ == config_.room->freed() || !holds_something) return false;
@@ -149,13 +149,18 @@ Result<log::PreparedFile> LogWriter::prepare_from_reserve(const format::SegmentH
   return out;
 }
 
-void LogWriter::prepare_job() {
+format::SegmentHeader LogWriter::prepared_header(SegmentId id, uint64_t salt) const {
   format::SegmentHeader header;
-  header.id = catalog_->new_segment_id();
-  header.salt = config_.env->random();
+  header.id = id;
+  header.salt = salt;
   header.next_ino = reserved_number();  // durable before a number is given out, whatever becomes of the first commit
   header.superblock = config_.superblock;
   header.superblock.limit = config_.room->limit();
+  return header;
+}
+
+void LogWriter::prepare_job() {
+  const format::SegmentHeader header = prepared_header(catalog_->new_segment_id(), config_.env->random());
   Room::Use use = Room::Use::kGrow;
   {
     MutexLock lock(mu_);
@@ -164,12 +169,18 @@ void LogWriter::prepare_job() {
   Result<log::PreparedFile> file = fail(no_room());
   RoomClaim claim;
   bool from_reserve = false;
+  std::optional<Error> in_memory;  // why
   const uint64_t charge = Room::charge(config_.superblock.segment_size);
   if (config_.room->take(charge, use)) {
     claim = RoomClaim(config_.room.get(), charge);
     file = log::prepare_segment_file(*config_.files->directory, header);
-    from_reserve = !file && file.error().code == ErrorCode::kNoSpace && use == Room::Use::kFree && config_.reserve;
+    from_reserve = !file && file.error().code == ErrorCode::kNoSpace && use == Room::Use::kFree && config_.reserve &&
+                   durable_mode_;
     if (from_reserve) file = prepare_from_reserve(header);
+    if (!file && !durable_mode_) {
+      in_memory = file.error();
+      file = log::PreparedFile{header.id, header.salt, format::segment_file_name(header.id), nullptr};
+    }
   }
   MutexLock lock(mu_);
   preparing_ = false;
@@ -179,6 +190,11 @@ void LogWriter::prepare_job() {
     prepared_from_reserve_ = from_reserve;
   } else {
     prepare_error_ = file.error();
+  }
+  if (in_memory) {
+    degrade(*in_memory);
+  } else if (file) {
+    note_written();
   }
   changed_.notify_all();
 }

@@ -20,7 +20,6 @@ constexpr uint64_t kWriteBehindBytes = 4ull
 constexpr uint64_t kManyCommits = 4;
 constexpr uint64_t kBytesPerCommit = 128ull << 10;
 constexpr uint64_t kFillPiece = 256ull << 10;  // bytes of the open segment between two commits
-constexpr size_t kMaxSealing = 2;              // segments waiting for their seal before writers wait
 constexpr size_t kIdleSlabs = 1;
 
 Error read_only_error(const Error& cause) {
@@ -249,7 +248,7 @@ Result<void> LogWriter::roll(uint64_t room, bool force, Room::Use use) {
       open_gate();
       return {};
     }
-    if (prepared_ && sealing_.size() < kMaxSealing) break;
+    if (prepared_ && sealing_.size() < max_sealing()) break;
     open_gate();  // somebody else took it
   }
   auto result = run_hook();
@@ -269,10 +268,12 @@ Result<void> LogWriter::wait_for_next_segment(Room::Use use) {
     const bool for_us = prepared_ || prepare_use_ == use;  // the attempt under way may be one for less
     wait([&] {
       mu_.assert_held();
-      return failure_ || prepare_error_ || (prepared_ && sealing_.size() < kMaxSealing);
+      return failure_ || prepare_error_ || memory_full() || (prepared_ && sealing_.size() < max_sealing());
     });
     TRY(check_running());
-    if (prepared_) return {};
+    if (prepared_ && sealing_.size() < max_sealing()) return {};
+    if (memory_full())
+      return fail(ErrorCode::kNoSpace, "the memory for what the disk does not take is full: " + degraded_->message);
     if (for_us) return fail(*prepare_error_);
   }
 }

@@ -48,6 +48,8 @@ struct PreparedChange {
 // segment files: one commit, seal or write-behind at a time, in log order. Token before gate; never wait for the token with the gate shut.
 //
 // A failed write or sync is final (hazard 14): every later begin() and sync() fails. kNoSpace for the next segment is not.
+// In cache mode, which promises nothing about the disk, neither is: what could not be sealed stays in memory and is written to a new
+// file, again and again (degraded(), log_retry.cc), and only the memory for that bounds what is written meanwhile.
 // Thread-safe. Jobs it submits keep it alive through shared_from_this().
 class LogWriter : public std::enable_shared_from_this<LogWriter> {
  public:
@@ -119,6 +121,9 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   [[nodiscard]] uint64_t bytes_logged() const { return bytes_logged_; }  // of sealed segments
   [[nodiscard]] uint64_t commits() const { return commits_; }
   [[nodiscard]] std::optional<Error> failure() const EXCLUDES(mu_);
+  // Cache mode: why the disk does not take what is written, while it does not.
+  [[nodiscard]] std::optional<Error> degraded() const EXCLUDES(mu_);
+  [[nodiscard]] uint64_t unwritten_bytes() const EXCLUDES(mu_);  // of the log, only in memory
   [[nodiscard]] uint64_t max_operation_room() const { return config_.superblock.segment_size / 4; }
   [[nodiscard]] uint64_t kept_max() const;
 
@@ -134,6 +139,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     uint64_t commits = 0;       // marks in it
     RoomClaim claim;
     bool from_reserve = false;
+    bool seal_failed = false;
   };
   using SegmentPtr = std::shared_ptr<OpenSegment>;
   // A write between reservation and publication.
@@ -156,6 +162,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   Result<void> switch_segment() REQUIRES(mu_);
   void request_prepared(Room::Use use) REQUIRES(mu_);
   void prepare_job() EXCLUDES(mu_);
+  format::SegmentHeader prepared_header(SegmentId id, uint64_t salt) const;
   void maybe_fill() REQUIRES(mu_);
   void fill_prepared_job() EXCLUDES(mu_);
   void fill_open_job() EXCLUDES(mu_);
@@ -173,6 +180,14 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void write_behind_job() EXCLUDES(mu_);
   void maybe_write_behind() REQUIRES(mu_);
   uint64_t filled_until() const REQUIRES(mu_);
+  // Cache mode, while the disk fails
+  void degrade(const Error& error) REQUIRES(mu_);
+  void note_written() REQUIRES(mu_);
+  void schedule_retry() REQUIRES(mu_);
+  void retry_job() EXCLUDES(mu_);
+  Result<void> make_prepared_file() REQUIRES(mu_);
+  [[nodiscard]] size_t max_sealing() const REQUIRES(mu_);
+  [[nodiscard]] bool memory_full() const REQUIRES(mu_);
   // Timer
   void schedule_timer() EXCLUDES(mu_);
   void timer_job() EXCLUDES(mu_);
@@ -221,6 +236,9 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   uint64_t synced_requests_ GUARDED_BY(mu_) = 0;
   uint64_t jobs_ GUARDED_BY(mu_) = 0;
   std::optional<Error> failure_ GUARDED_BY(mu_);
+  std::optional<Error> degraded_ GUARDED_BY(mu_);
+  uint64_t retry_ms_ GUARDED_BY(mu_) = 0;  // until the next attempt
+  bool retry_scheduled_ GUARDED_BY(mu_) = false;
   std::function<Result<void>()> hook_ GUARDED_BY(mu_);
 
   std::atomic<uint64_t> visible_seq_;

@@ -356,6 +356,11 @@ StoreStats Store::stats() const {
   out.commits = impl_->log->commits();
   out.last_seq = impl_->log->visible().value;
   out.durable_seq = impl_->log->durable().value;
+  out.unwritten_bytes = impl_->log->unwritten_bytes();
+  if (const auto why = impl_->log->degraded()) {
+    out.degraded = true;
+    out.degraded_reason = why->message;
+  }
   if (const auto failure = impl_->log->failure()) {
     out.read_only = true;
     out.read_only_reason = failure->message;

@@ -61,9 +61,14 @@ EvictRules SieveHand::rules() const {
 
 SieveHand::Progress SieveHand::evict_some(uint64_t want, bool has_units, const Listener& listener) {
   has_units_ = has_units;
+  no_room_ = false;
   retry_old_ones();
   Progress progress;
   for (int i = 0; i < kStepsAtOnce && progress.freed < want; ++i) {
+    if (no_room_) {  // it would be the same with all others
+      progress.exhausted = true;
+      return progress;
+    }
     const InodeQueue::Step step = queue_.next();
     switch (step.kind) {
       case InodeQueue::Step::Kind::kCandidate: progress.freed += consider(step.ino, listener); break;
@@ -140,6 +145,7 @@ uint64_t SieveHand::consider(Ino ino, const Listener& listener) {
   EvictReason reason = young_too_ ? EvictReason::kYoung : EvictReason::kCold;
   auto eviction = try_evict(ino, reason);
   if (!eviction) {
+    no_room_ = eviction.error().code == ErrorCode::kNoSpace && tree_.store.stats().degraded;
     tree_.note_error("eviction_failed", ino, eviction.error());
     return 0;
   }

@@ -36,7 +36,7 @@ class SieveHand {
   using Listener = std::function<void(const LostName&)>;
   struct Progress {
     uint64_t freed = 0;      // bytes of log, about
-    bool exhausted = false;  // nothing is left that may go: in the last round,
+    bool exhausted = false;  // nothing is left that may go, or can be erased now: in the last round,
     uint64_t open = 0;       //   so many stayed because they are open
     uint64_t pinned = 0;     //   and so many because they are pinned
   };
@@ -67,6 +67,7 @@ class SieveHand {
   std::optional<Ino> young_at_;  // where the hand turned back, at the first young one
   uint64_t next_try_ms_ = 0;     // when to look for old ones again
   bool has_units_ = false;
+  bool no_room_ = false;                      // the log takes not even an erase: the disk fails, or is full
   uint64_t open_ = 0;                         // files passed in this round because they are open
   uint64_t pinned_ = 0;                       // or pinned
   uint64_t last_open_ = 0, last_pinned_ = 0;  // in the round before

@@ -55,6 +55,7 @@ class FaultWorkload {
   void recover(const std::optional<io::CrashChoice>& choice);
 
   [[nodiscard]] size_t failed_steps() const { return failed_; }
+  [[nodiscard]] bool is_degraded() const { return fs_ && fs_->store_stats().degraded; }
   [[nodiscard]] bool is_open() const { return fs_ != nullptr; }
   [[nodiscard]] const StoreStats& last_stats() const { return stats_; }  // right before close()
   [[nodiscard]] const std::vector<ErrorCode>& errors() const { return errors_; }

@@ -1,0 +1,102 @@
+// The part of LogWriter for a cache whose disk fails, or is filled by others: nothing was promised, so nothing has to stop.
+//
+// A segment is whole in its slab until it is sealed. One whose seal failed stays there, with those behind it, and is written to a
+// new file later; one for which no file can be made is begun without. How many wait is bounded; then writers are told that there
+// is no room, and reads go on. Room for each was taken from the limit when it was begun, so the limit holds all the time.
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/try.h"
+#include "store/log_writer.h"
+
+namespace cairn::store {
+namespace {
+
+constexpr size_t kMaxSealing = 2;                      // segments waiting for their seal before writers wait
+constexpr uint64_t kUnwrittenBytes = 64ull << 20;      // of such, at most, while the disk fails
+constexpr uint64_t kFirstRetryMs = 500;                // between two attempts, and twice as long after each that fails,
+constexpr uint64_t kLastRetryMs = 16 * kFirstRetryMs;  // up to this
+
+}  // namespace
+
+size_t LogWriter::max_sealing() const {
+  return degraded_ ? std::max<size_t>(kMaxSealing, kUnwrittenBytes / config_.superblock.segment_size) : kMaxSealing;
+}
+
+bool LogWriter::memory_full() const { return degraded_ && sealing_.size() >= max_sealing(); }
+
+std::optional<Error> LogWriter::degraded() const {
+  MutexLock lock(mu_);
+  return degraded_;
+}
+
+uint64_t LogWriter::unwritten_bytes() const {
+  MutexLock lock(mu_);
+  uint64_t bytes = active_ ? active_->writer.end() - std::min(active_->writer.end(), active_->writer.written()) : 0;
+  for (const SegmentPtr& segment : sealing_) bytes += segment->writer.end();
+  return bytes;
+}
+
+void LogWriter::degrade(const Error& error) {
+  CHECK(!durable_mode_);
+  if (!degraded_) config_.logger->error("degraded reason=\"{}\" unwritten_segments={}", error.message, sealing_.size());
+  degraded_ = error;
+  schedule_retry();
+  changed_.notify_all();
+}
+
+// The disk has taken something. With nothing left that it has refused, all is well again.
+void LogWriter::note_written() {
+  if (!degraded_ || !sealing_.empty() || (prepared_ && !prepared_->file)) return;
+  degraded_.reset();
+  retry_ms_ = 0;
+  config_.logger->warn("writing_resumed last_segment={}", last_log_.value);
+  config_.room->give_back(0);  // whoever was refused room for the disk's sake looks again
+  changed_.notify_all();
+}
+
+void LogWriter::schedule_retry() {
+  if (retry_scheduled_ || stopping_) return;
+  retry_scheduled_ = true;
+  retry_ms_ = retry_ms_ == 0 ? kFirstRetryMs : std::min(2 * retry_ms_, kLastRetryMs);
+  std::weak_ptr<LogWriter> self = weak_from_this();
+  config_.env->executor().submit_after(std::chrono::milliseconds(retry_ms_), [self] {
+    if (auto writer = self.lock()) writer->retry_job();
+  });
+}
+
+void LogWriter::retry_job() {
+  MutexLock lock(mu_);
+  retry_scheduled_ = false;
+  if (stopping_ || failure_ || !degraded_) return;
+  ++jobs_;
+  take_token();
+  Result<void> done;
+  while (done && !sealing_.empty() && !stopping_) done = seal_front();
+  drop_token();
+  if (done && prepared_ && !prepared_->file && !preparing_ && !stopping_) done = make_prepared_file();
+  if (done) note_written();
+  if (degraded_) schedule_retry();  // an error was noted by who met it
+  --jobs_;
+  changed_.notify_all();
+}
+
+// For the prepared segment that has none.
+Result<void> LogWriter::make_prepared_file() {
+  log::PreparedFile in_memory = std::move(*prepared_);
+  prepared_.reset();
+  preparing_ = true;
+  const auto header = prepared_header(in_memory.id, in_memory.salt);
+  mu_.unlock();
+  auto made = log::prepare_segment_file(*config_.files->directory, header);
+  mu_.lock();
+  preparing_ = false;
+  prepared_ = made ? std::move(*made) : std::move(in_memory);
+  changed_.notify_all();
+  if (made) return {};
+  degrade(made.error());
+  return fail(made.error());
+}
+
+}  // namespace cairn::store
