@@ -26,7 +26,7 @@ Result<std::vector<Ino>> look_at(Tree& tree, Ino ino, Unit& unit) {
   TRY(require_usable(*inode));
   TRY_ASSIGN(const bool pinned, is_marked(tree, *inode, kPinXattr));
   unit.pinned |= pinned;
-  const format::Attributes& a = inode->attributes;
+  const format::Attributes a = inode->attributes;  // a copy: the analysis loses the lock behind a reference
   if (a.is_directory()) {
     TRY_ASSIGN(const bool group, is_marked(tree, *inode, kGroupXattr));
     if (group) unit.group = ino;
