@@ -26,6 +26,7 @@ class UniqueFd {
   [[nodiscard]] bool valid() const { return fd_ >= 0; }
   // Gives the descriptor away; -1 if there is none.
   [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+  // For what was only read, or has failed already: whoever wrote asks close(), as the last error may come with it.
   void reset(int fd = -1) {
     if (fd_ >= 0) (void)::close(fd_);
     fd_ = fd;

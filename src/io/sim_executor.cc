@@ -114,7 +114,14 @@ void SimExecutor::wait(Mutex& mutex, CondVar& /*cond*/, const std::function<bool
       waiting_.push_back(worker);
       worker->pause(&mutex, &ready);
     } else {
-      CHECK(run_one() || advance_to_timer());  // else a deadlock: nothing can make `ready` true any more
+      bool went_on = false;
+      try {
+        went_on = run_one() || advance_to_timer();
+      } catch (...) {  // no memory for a thread: the caller unwinds with its mutex locked
+        mutex.lock();
+        throw;
+      }
+      CHECK(went_on);  // else a deadlock: nothing can make `ready` true any more
     }
     mutex.lock();
   }
@@ -137,6 +144,7 @@ bool SimExecutor::run_one() {
     resume(*ready[choice]);
     return true;
   }
+  make_idle_worker();  // without memory for it the job stays
   const auto job = jobs_.begin() + static_cast<std::ptrdiff_t>(choice - ready.size());
   std::function<void()> body = std::move(*job);
   jobs_.erase(job);
@@ -144,11 +152,14 @@ bool SimExecutor::run_one() {
   return true;
 }
 
+void SimExecutor::make_idle_worker() {
+  if (!idle_.empty()) return;
+  idle_.reserve(workers_.size() + 1);
+  workers_.push_back(std::make_unique<Worker>(*this));
+  idle_.push_back(workers_.back().get());
+}
+
 void SimExecutor::start(std::function<void()> job) {
-  if (idle_.empty()) {
-    workers_.push_back(std::make_unique<Worker>(*this));
-    idle_.push_back(workers_.back().get());
-  }
   Worker* const worker = idle_.back();
   idle_.pop_back();
   worker->set_job(std::move(job));

@@ -51,6 +51,7 @@ class SimExecutor final : public Executor {
   using Millis = std::chrono::milliseconds;
 
   void resume(Worker& worker);
+  void make_idle_worker();
   void start(std::function<void()> job);
   std::vector<Worker*> resumable() const;
 

@@ -268,6 +268,15 @@ void LogWriter::timer_job() {
 
 // ---- Stop ----
 
+void LogWriter::abandon() {
+  MutexLock lock(mu_);
+  stopping_ = true;
+  wait([&] {
+    mu_.assert_held();
+    return jobs_ == 0;
+  });
+}
+
 Result<void> LogWriter::stop() {
   MutexLock lock(mu_);
   no_more_seals_ = true;

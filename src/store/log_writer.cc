@@ -139,7 +139,13 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     maybe_write_behind();
   }
   // Nothing below can fail.
-  char* slab = segment->writer.slab()->data();
+  fill(*segment, offset, first, changes);
+  publish(last);
+}
+
+// Encodes the changes into the slab from `offset` on, numbered from `first`, and makes them known to the segment's index.
+void LogWriter::fill(OpenSegment& segment, uint64_t offset, SeqNo first, const std::vector<PreparedChange>& changes) {
+  char* slab = segment.writer.slab()->data();
   uint64_t at = offset;
   for (size_t i = 0; i < changes.size(); ++i) {
     const PreparedChange& c = changes[i];
@@ -151,12 +157,12 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     header.value_checksum = c.value_checksum;
     header.flags =
         static_cast<uint8_t>((i == 0 ? format::kBatchFirst : 0) | (i + 1 == changes.size() ? format::kBatchLast : 0));
-    format::encode_record(header, c.key, c.stored, segment->writer.place(at), slab + at);
+    format::encode_record(header, c.key, c.stored, segment.writer.place(at), slab + at);
     format::IndexEntry entry;
     entry.seq = header.seq;
     entry.type = c.type;
     entry.codec = c.codec;
-    entry.segment = segment->writer.id();
+    entry.segment = segment.writer.id();
     entry.offset = at;
     entry.stored_length = static_cast<uint32_t>(c.stored.size());
     entry.raw_length = c.raw_length;
@@ -165,9 +171,13 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
                       c.stored.size() <= format::kMaxInlineValue;
     if (entry.has_small) entry.small = c.stored;
     config_.filter->add(index::Table::hash(c.key));
-    segment->memtable->insert(c.key, entry);
+    segment.memtable->insert(c.key, entry);
     at += format::record_size(c.key.size(), c.stored.size());
   }
+}
+
+// The batch that ends with `last` is filled in: it can be seen once all before it can. Returns then.
+void LogWriter::publish(SeqNo last) {
   MutexLock lock(mu_);
   const auto ticket = std::find_if(tickets_.begin(), tickets_.end(), [&](const Ticket& t) { return t.last == last; });
   CHECK(ticket != tickets_.end());
@@ -403,13 +413,13 @@ void LogWriter::maybe_write_behind() {
 }
 
 void LogWriter::submit(void (LogWriter::*job)()) {
-  ++jobs_;
   config_.env->executor().submit([self = shared_from_this(), job] {
     ((*self).*job)();
     MutexLock lock(self->mu_);
     --self->jobs_;
     self->changed_.notify_all();
   });
+  ++jobs_;  // not before: without memory there is no job. It cannot end before mu_ is free.
 }
 
 }  // namespace cairn::store

@@ -77,6 +77,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   Result<void> start() EXCLUDES(mu_);
   // Hook, last commit, seal; waits for the jobs. Nothing may be called afterwards but the getters.
   Result<void> stop() EXCLUDES(mu_);
+  // Waits for the jobs, and starts no more: instead of stop(), where start() or what followed it failed.
+  void abandon() EXCLUDES(mu_);
 
   // Waits for room, unless `may_wait` is false: kNoSpace then, as when deny_room() says that there will be none.
   Result<void> begin(uint64_t room, Store::OperationKind kind, bool may_wait = true) EXCLUDES(mu_);
@@ -150,6 +152,9 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     bool done = false;
   };
 
+  // Writing
+  void fill(OpenSegment& segment, uint64_t offset, SeqNo first, const std::vector<PreparedChange>& changes);
+  void publish(SeqNo last) EXCLUDES(mu_);
   // The gate
   void shut_gate() REQUIRES(mu_);
   void open_gate() REQUIRES(mu_);

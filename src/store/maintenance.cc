@@ -28,8 +28,8 @@ Maintenance::Maintenance(Config config, Catalog* catalog, ValueReader* values, s
 void Maintenance::kick() {
   MutexLock lock(mu_);
   if (queued_ || stopping_) return;
-  queued_ = true;
   config_.env->executor().submit([self = shared_from_this()] { self->job(); });
+  queued_ = true;  // not before: without memory there is no job
 }
 
 void Maintenance::job() {

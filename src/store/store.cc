@@ -142,6 +142,12 @@ Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& path, co
   return open(io::posix_env(), path.string(), options);
 }
 
+Store::Impl::~Impl() {
+  if (closed || !log) return;
+  if (maintenance) maintenance->stop();
+  log->abandon();
+}
+
 Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::string& path, const Options& options) {
   auto impl = std::make_unique<Impl>();
   impl->env = &env;

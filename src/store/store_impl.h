@@ -45,6 +45,11 @@ class Store::Impl {
   std::atomic<bool> changing_limit = false;
   bool closed = false;
 
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl();  // an open that failed half-way has jobs that use the members
+
   static Result<std::unique_ptr<Impl>> open(io::Env& env, const std::string& path, const Options& options);
   // Compresses and hashes; values of more than a quarter of a segment become extents first (their pointer is what is returned).
   Result<std::vector<store::PreparedChange>> prepare(const WriteBatch& batch);

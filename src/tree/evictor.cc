@@ -172,7 +172,6 @@ void Evictor::run(const std::shared_ptr<Shared>& shared) {
 void Evictor::Shared::make_room(const SieveHand::Listener& tell) {
   if (owed == 0) owed = tree.store.room_deficit();
   const SieveHand::Progress progress = hand.evict_some(owed, has_units, tell);
-
   if (progress.exhausted) {
     if (!exhausted.exchange(true)) {
       tree.logger->warn("nothing_to_evict wanted_bytes={} open_files={} pinned_files={}", owed, progress.open,

@@ -56,7 +56,9 @@ Result<void> close_tree(tree::Tree& tree) {
 
 FileSystem::FileSystem(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-FileSystem::~FileSystem() { (void)close(); }
+FileSystem::~FileSystem() {
+  if (auto closed = close(); !closed) impl_->tree.logger->error("close_failed reason=\"{}\"", closed.error().message);
+}
 
 Result<std::unique_ptr<FileSystem>> FileSystem::open(std::unique_ptr<Store> store, const FsOptions& options) {
   std::unique_ptr<FileSystem> fs(new FileSystem(std::make_unique<Impl>(std::move(store), options)));

@@ -11,7 +11,7 @@
 
 #include "cairn/store.h"
 #include "io/sim_env.h"
-#include "store/check_store.h"
+#include "support/expect_clean.h"
 
 namespace cairn {
 namespace {
@@ -149,26 +149,14 @@ class History {
     const auto closed = store_->close();
     ASSERT_TRUE(closed.has_value()) << closed.error().message;
     store_.reset();
-    ASSERT_NO_FATAL_FAILURE(expect_clean());
+    ASSERT_NO_FATAL_FAILURE(expect_clean(*env_, kPath));
     if (pick(2) == 0) {
       ASSERT_NO_FATAL_FAILURE(rebuild());
-      ASSERT_NO_FATAL_FAILURE(expect_clean());
+      ASSERT_NO_FATAL_FAILURE(expect_clean(*env_, kPath));
     }
     ASSERT_NO_FATAL_FAILURE(open());
     synced_ = history_.size() - 1;
     ASSERT_NO_FATAL_FAILURE(check_now());
-  }
-
-  void expect_clean() {
-    auto directory = env_->open_dir(kPath);
-    ASSERT_TRUE(directory.has_value());
-    FsckOptions options;
-    options.scrub = true;
-    const auto checked = store::check_store(*env_, **directory, kPath, options);
-    ASSERT_TRUE(checked.has_value()) << checked.error().message;
-    for (const FsckFinding& f : checked->report.findings)
-      ADD_FAILURE() << "pass " << f.pass << " " << f.file << " " << f.structure << " at " << f.offset << ": "
-                    << f.message;
   }
 
   void step() {

@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 
 #include "io/sim_env.h"
-#include "store/check_store.h"
 #include "support/cache_fixture.h"
+#include "support/expect_clean.h"
 
 namespace cairn {
 namespace {
@@ -44,15 +44,6 @@ class DegradedTest : public CacheFixture {
       ++there;
     }
     return there;
-  }
-  void expect_clean() {
-    auto directory = env_->open_dir(kPath);
-    ASSERT_TRUE(directory.has_value());
-    FsckOptions options;
-    options.scrub = true;
-    const auto checked = store::check_store(*env_, **directory, kPath, options);
-    ASSERT_TRUE(checked.has_value()) << checked.error().message;
-    for (const auto& f : checked->report.findings) ADD_FAILURE() << f.file << " " << f.structure << ": " << f.message;
   }
   // A fresh store with ten files, sealed.
   void start_anew() {
@@ -98,7 +89,7 @@ TEST_F(DegradedTest, WhateverCallFailsFromThenOnNothingIsLostAndWritingResumes) 
         expect_right(1, 25);
         unmount();
         fs_.reset();
-        expect_clean();
+        expect_clean(*env_, kPath);
         mount();
         if (HasFatalFailure()) return;
       }
@@ -189,7 +180,7 @@ TEST_F(DegradedTest, ACrashMeanwhileLosesOnlyWhatWasInMemory) {
     crash(io::random_crash(7));
     expect_right(1, 9);
     unmount();
-    expect_clean();
+    expect_clean(*env_, kPath);
     mount();
   }
 }

@@ -11,9 +11,9 @@
 
 #include "format/superblock.h"
 #include "io/sim_env.h"
-#include "store/check_store.h"
 #include "store/layout.h"
 #include "support/cache_fixture.h"
+#include "support/expect_clean.h"
 
 namespace cairn {
 namespace {
@@ -78,13 +78,6 @@ class LimitTest : public testing::Test {
     }
     return found;
   }
-  static void expect_clean(io::SimEnv& env) {
-    auto directory = env.open_dir(kPath);
-    ASSERT_TRUE(directory.has_value());
-    const auto checked = store::check_store(env, **directory, kPath, FsckOptions{});
-    ASSERT_TRUE(checked.has_value()) << checked.error().message;
-    for (const auto& f : checked->report.findings) ADD_FAILURE() << f.file << " " << f.structure << ": " << f.message;
-  }
 
   std::unique_ptr<io::SimEnv> env_ = std::make_unique<io::SimEnv>(11);
   std::unique_ptr<Store> store_;
@@ -121,7 +114,7 @@ TEST_F(LimitTest, ASmallerOneEvictsDownToItBeforeItReturns) {
   }
   TearDown();
   store_.reset();
-  expect_clean(*env_);
+  expect_clean(*env_, kPath);
   store_ = open(*env_);
   EXPECT_EQ(store_->stats().limit, 16 * kMiB);
 }
@@ -189,7 +182,7 @@ TEST_F(LimitTest, ACrashAtAnyCallLeavesTheOldOneOrTheNew) {
       right_values(*store, next_);
       ASSERT_TRUE(store->close().has_value());
       store.reset();
-      expect_clean(after);
+      expect_clean(after, kPath);
       if (HasFailure()) FAIL() << "call " << k;
     }
   }

@@ -9,7 +9,7 @@
 
 #include "cairn/store.h"
 #include "io/sim_env.h"
-#include "store/check_store.h"
+#include "support/expect_clean.h"
 
 namespace cairn {
 namespace {
@@ -48,13 +48,6 @@ class MaintenanceFailure : public testing::TestWithParam<io::CallKind> {
       ASSERT_TRUE(done.has_value()) << done.error().message;
     }
   }
-  void expect_clean() {
-    auto directory = env_.open_dir(kPath);
-    ASSERT_TRUE(directory.has_value());
-    const auto checked = store::check_store(env_, **directory, kPath, FsckOptions{});
-    ASSERT_TRUE(checked.has_value()) << checked.error().message;
-    for (const auto& f : checked->report.findings) ADD_FAILURE() << f.file << " " << f.structure << ": " << f.message;
-  }
 
   io::SimEnv env_{7};
   std::mt19937_64 rng_{7};
@@ -77,7 +70,7 @@ TEST_P(MaintenanceFailure, LeavesNothingBehindAndForgetsNothing) {
     EXPECT_EQ(env_.list("/store/segments").size(), store_->stats().segments + 2) << "sealed, open, prepared";
     compactions += store_->stats().compactions;
     close();
-    expect_clean();
+    expect_clean(env_, kPath);
     open();
   }
   EXPECT_GT(compactions, 0u);

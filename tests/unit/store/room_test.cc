@@ -13,7 +13,7 @@
 #include "base/try.h"
 #include "cairn/store.h"
 #include "io/sim_env.h"
-#include "store/check_store.h"
+#include "support/expect_clean.h"
 
 namespace cairn {
 namespace {
@@ -95,15 +95,6 @@ class Room : public testing::Test {
       ASSERT_EQ(value->view(), value_of(key, size)) << key;
     }
   }
-  void expect_clean() {
-    auto directory = env_->open_dir(kPath);
-    ASSERT_TRUE(directory.has_value());
-    FsckOptions options;
-    options.scrub = true;
-    const auto checked = store::check_store(*env_, **directory, kPath, options);
-    ASSERT_TRUE(checked.has_value()) << checked.error().message;
-    for (const auto& f : checked->report.findings) ADD_FAILURE() << f.file << " " << f.structure << ": " << f.message;
-  }
 
   std::unique_ptr<io::SimEnv> env_ = std::make_unique<io::SimEnv>(11);
   std::unique_ptr<Store> store_;
@@ -125,7 +116,7 @@ TEST_F(Room, WritingThreeTimesTheLimitEvictsAndNeverExceedsIt) {
   EXPECT_GT(sizes_.size() * (128 << 10), kLimit / 2) << "evicted more than it had to";
   expect_readable();
   close();
-  expect_clean();
+  expect_clean(*env_, kPath);
   open();
   expect_readable();
   close();
@@ -143,7 +134,7 @@ TEST_F(Room, SmallValuesThatAreOverwrittenAtRandomStayWithinTheLimit) {
   }
   expect_readable();
   close();
-  expect_clean();
+  expect_clean(*env_, kPath);
 }
 
 TEST_F(Room, LargeValuesThatAreOverwrittenAtRandomArePunchedAndReadBack) {
@@ -158,7 +149,7 @@ TEST_F(Room, LargeValuesThatAreOverwrittenAtRandomArePunchedAndReadBack) {
   EXPECT_GT(store_->stats().punched_bytes, 0u);
   expect_readable();
   close();
-  expect_clean();
+  expect_clean(*env_, kPath);
   open();
   expect_readable();
   close();
@@ -188,7 +179,7 @@ TEST_F(Room, WithoutAnybodyWhoEvictsAFullStoreRefusesAndDeletingMakesRoom) {
   expect_within_limit();
   expect_readable();
   close();
-  expect_clean();
+  expect_clean(*env_, kPath);
 }
 
 TEST_F(Room, WhenNothingIsLeftToEvictWritersAreRefusedAndGoOnOnceThereIs) {
@@ -250,7 +241,7 @@ TEST_F(Room, ACrashAtAnyTimeLeavesAStoreWithinItsLimitThatIsClean) {
     expect_within_limit();
   }
   close();
-  expect_clean();
+  expect_clean(*env_, kPath);
 }
 
 TEST_F(Room, AReaderOfAnOldValueSeesItAfterItIsReplacedAndRoomIsShort) {
