@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -49,7 +50,7 @@ class Arena {
  private:
   void grow(size_t bytes) {
     const size_t size = std::max(bytes, kArenaBlock);
-    blocks_.emplace_back(new char[size]);  // new[] of char is aligned for anything
+    blocks_.push_back(std::make_unique_for_overwrite<char[]>(size));  // new[] of char is aligned for anything
     at_ = blocks_.back().get();
     left_ = size;
     bytes_.fetch_add(size, std::memory_order_relaxed);
