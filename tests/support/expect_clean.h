@@ -20,7 +20,8 @@ inline void expect_clean(io::SimEnv& env, const std::string& path) {
   const auto checked = store::check_store(env, **directory, path, options);
   ASSERT_TRUE(checked.has_value()) << checked.error().message;
   for (const FsckFinding& f : checked->report.findings)
-    ADD_FAILURE() << "pass " << f.pass << " " << f.file << " " << f.structure << " at " << f.offset << ": " << f.message;
+    ADD_FAILURE() << "pass " << f.pass << " " << f.file << " " << f.structure << " at " << f.offset << ": "
+                  << f.message;
 }
 
 }  // namespace cairn
