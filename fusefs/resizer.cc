@@ -1,14 +1,13 @@
 #include "fusefs/resizer.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace cairn::fusefs {
 namespace {
 
 void reply(fuse_req_t req, int result, std::string_view message) noexcept {
   ResizeCall call;
-  std::memcpy(call.message, message.data(), std::min(message.size(), sizeof call.message - 1));
+  std::copy_n(message.begin(), std::min(message.size(), sizeof call.message - 1), call.message);
   fuse_reply_ioctl(req, result, &call, sizeof call);
 }
 

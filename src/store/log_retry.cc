@@ -75,7 +75,7 @@ void LogWriter::retry_job() {
   Result<void> done;
   while (done && !sealing_.empty() && !stopping_) done = seal_front();
   drop_token();
-  if (done && prepared_ && !prepared_->file && !preparing_ && !stopping_) done = make_prepared_file();
+  if (done && prepared_ && !prepared_->file && !preparing_ && !gate_shut_ && !stopping_) done = make_prepared_file();
   if (done) note_written();
   if (degraded_) schedule_retry();  // an error was noted by who met it
   --jobs_;

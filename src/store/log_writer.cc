@@ -306,6 +306,7 @@ format::SegmentHeader LogWriter::next_header(SegmentId id, uint64_t salt) const 
 }
 
 Result<void> LogWriter::switch_segment() {
+  CHECK(prepared_.has_value());
   TRY_ASSIGN(auto slab, slabs_->take());
   if (active_) {
     last_log_ = active_->writer.id();
@@ -379,9 +380,10 @@ void LogWriter::fill_open_job() {
 
 void LogWriter::fill_prepared_job() {
   MutexLock lock(mu_);
-  if (!prepared_) {  // a roll was faster
+  if (!prepared_ || gate_shut_) {  // a roll was faster, or relies on it: then the next commit asks again
     preparing_ = false;
     request_prepared(Room::Use::kGrow);
+    changed_.notify_all();
     return;
   }
   log::PreparedFile file = std::move(*prepared_);

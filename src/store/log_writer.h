@@ -212,6 +212,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   CondVar changed_;  // anything below
   SegmentPtr active_ GUARDED_BY(mu_);
   std::deque<SegmentPtr> sealing_ GUARDED_BY(mu_);  // oldest first
+  // The file of the next segment. With the gate shut nobody takes it away but who shut it: a roll unlocks mu_ for the hook.
   std::optional<log::PreparedFile> prepared_ GUARDED_BY(mu_);
   std::optional<Error> prepare_error_ GUARDED_BY(mu_);
   RoomClaim prepared_claim_ GUARDED_BY(mu_);

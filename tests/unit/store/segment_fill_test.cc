@@ -98,6 +98,38 @@ TEST_F(SegmentFill, WithoutManyCommitsNothingIsWrittenTwice) {
   EXPECT_EQ(bytes_written_and_synced(next), 0u);
 }
 
+// A roll unlocks everything for the hook, and then takes the prepared file: no job may have it in its hands then.
+TEST_F(SegmentFill, ThePreparedFileIsLeftAloneWhileARollReliesOnIt) {
+  const std::string next = newest();
+  bool rolling = false, asked = false;
+  uint64_t touched = 0;
+  store_->set_commit_hook([&](Store::Operation&) -> Result<void> {
+    if (!rolling) return {};
+    asked = true;
+    const uint64_t before = env_->mutations().size();
+    env_->executor().run_until_idle();
+    for (uint64_t i = before; i < env_->mutations().size(); ++i) touched += env_->mutations()[i].file == next ? 1 : 0;
+    return {};
+  });
+  for (int i = 0; i < kManyCommits; ++i) {  // the job that would fill it is waiting now
+    WriteBatch batch;
+    batch.put(fmt::format("key {}", i), fmt::format("value {}", i));
+    ASSERT_TRUE(store_->write(batch, Durability::kSync).has_value());
+  }
+  ASSERT_EQ(bytes_written_and_synced(next), 0u);
+  {
+    auto operation = store_->begin(1024);  // without anything kept the hook has nothing to do
+    ASSERT_TRUE(operation.has_value() && operation->keep(1024));
+  }
+  rolling = true;
+  ASSERT_TRUE(store_->seal().has_value());
+  rolling = false;
+  store_->set_commit_hook({});
+  EXPECT_TRUE(asked);
+  EXPECT_EQ(touched, 0u);
+  expect_values(kManyCommits);
+}
+
 TEST_F(SegmentFill, AFilledSegmentTakesItsRecordsAndEndsWhereTheyEndAfterACrash) {
   constexpr int kCount = 40;  // three segments
   const std::string next = newest();
