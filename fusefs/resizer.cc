@@ -1,6 +1,7 @@
 #include "fusefs/resizer.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace cairn::fusefs {
 namespace {
@@ -14,6 +15,11 @@ void reply(fuse_req_t req, int result, std::string_view message) noexcept {
 }  // namespace
 
 Resizer::~Resizer() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -21,24 +27,34 @@ void Resizer::refuse(fuse_req_t req, std::string_view message) noexcept { reply(
 
 void Resizer::start(fuse_req_t req, uint64_t limit) {
   const std::lock_guard lock(mutex_);
-  if (busy_) return refuse(req, "the limit is being changed already; try again when that is done");
-  if (thread_.joinable()) thread_.join();
-  thread_ = std::thread([this, req, limit] { run(req, limit); });
-  busy_ = true;
+  if (wanted_) return refuse(req, "the limit is being changed already; try again when that is done");
+  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+  wanted_ = Change{req, limit};
+  changed_.notify_all();
 }
 
-void Resizer::run(fuse_req_t req, uint64_t limit) noexcept {
-  Result<void> changed = fail(ErrorCode::kOutOfMemory, "out of memory");
+void Resizer::run() noexcept {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return wanted_ || stopping_; });
+    if (!wanted_) return;
+    const Change change = *wanted_;
+    lock.unlock();
+    const Result<void> done = set_limit(change.limit);
+    lock.lock();
+    wanted_.reset();  // before the answer: who has it may ask again
+    lock.unlock();
+    reply(change.req, done ? 0 : 1, done ? std::string_view() : done.error().message);
+    lock.lock();
+  }
+}
+
+Result<void> Resizer::set_limit(uint64_t limit) noexcept {
   try {
-    changed = fs_.set_limit(limit);
-  } catch (...) {
-    // What it says already: memory is the only thing that is thrown for here.
+    return fs_.set_limit(limit);
+  } catch (...) {  // for want of memory alone
+    return fail(ErrorCode::kOutOfMemory);
   }
-  {
-    const std::lock_guard lock(mutex_);
-    busy_ = false;
-  }
-  reply(req, changed ? 0 : 1, changed ? std::string_view() : changed.error().message);
 }
 
 }  // namespace cairn::fusefs

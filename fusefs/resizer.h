@@ -1,8 +1,10 @@
 // Changing the limit of a mounted cache.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <thread>
 
@@ -23,7 +25,8 @@ static_assert(sizeof(ResizeCall) == 512);
 inline constexpr unsigned kResizeIoctl = _IOWR('C', 0xf5, ResizeCall);
 
 // Changes the limit in a thread of its own, since it may have to wait for evictions; one change at a time. Thread-safe.
-// The destructor waits for the change that is under way; requests may still be answered until then.
+// The thread lives until the destructor, which waits for the change that is under way: what a thread has sent over an
+// io_uring the kernel cancels when it ends, and with an answer goes the place for the next request.
 class Resizer {
  public:
   explicit Resizer(FileSystem& fs) : fs_(fs) {}
@@ -38,12 +41,19 @@ class Resizer {
   static void refuse(fuse_req_t req, std::string_view message) noexcept;
 
  private:
-  void run(fuse_req_t req, uint64_t limit) noexcept;
+  struct Change {
+    fuse_req_t req;
+    uint64_t limit;
+  };
+  void run() noexcept;
+  Result<void> set_limit(uint64_t limit) noexcept;
 
   FileSystem& fs_;
   std::mutex mutex_;
-  bool busy_ = false;   // thread_ has not answered yet
-  std::thread thread_;  // joined by the next, or by the destructor
+  std::condition_variable changed_;
+  std::optional<Change> wanted_;  // until it is about to be answered
+  bool stopping_ = false;
+  std::thread thread_;  // since the first change
 };
 
 }  // namespace cairn::fusefs
