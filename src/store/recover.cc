@@ -103,8 +103,13 @@ Result<void> classify(State& s, SegmentId id, const std::string& name) {
     s.out.leftovers.push_back(name);
     return {};
   }
-  TRY_ASSIGN(auto file, open_file(c, name));
-  auto header = log::read_segment_header(*file, name, id, &c.superblock.uuid);
+  auto file = open_file(c, name);
+  // A link, a FIFO or somebody else's file in the place of what may be acknowledged: going on without it would be a guess.
+  if (!file && file.error().code == ErrorCode::kInvalid)
+    return fail(file.error().code,
+                fmt::format("{}; move it away, then run: fsck.cairnfs {}", file.error().message, c.path));
+  if (!file) return fail(file.error());
+  auto header = log::read_segment_header(**file, name, id, &c.superblock.uuid);
   if (!header) {
     if (header.error().code == ErrorCode::kIo) return fail(header.error());
     // Damage: a file gets this name once its header is durable. It is not ours to delete.
