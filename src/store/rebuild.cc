@@ -131,8 +131,15 @@ const index::ManifestSegment* sealed_as(const Rebuild& r, const Source& s) {
   return it == all.end() ? nullptr : &*it;
 }
 
-// Uses the footer if every block of it is good. A log segment's footer says nothing about the bytes before it, but then only its
-// mark must be the one that the successor names (design §4.2).
+// Whether the store went on behind `s`: when the header of any later segment was written, all log segments before it were sealed
+// and synced. The successor itself may have been compacted since.
+bool others_follow(const Rebuild& r, const Source& s) {
+  return std::any_of(r.sources.begin(), r.sources.end(),
+                     [&](const Source& o) { return o.header.first_seq > s.header.first_seq; });
+}
+
+// Uses the footer if every block of it is good. A log segment's footer says nothing about the bytes before it, so it has to be
+// proven: its mark is the one that the successor names (design §4.2), or others follow it.
 Result<bool> use_footer(Rebuild& r, Source& s) {
   index::ManifestSegment probe;
   probe.id = s.id;
@@ -143,7 +150,7 @@ Result<bool> use_footer(Rebuild& r, Source& s) {
   const format::TableTrailer& t = (*footer)->trailer();
   if (s.header.kind == format::SegmentKind::kLog) {
     const Source* next = successor(r, s);
-    const bool proven = next && next->header.previous_mark_checksum == t.last_mark_checksum;
+    const bool proven = next ? next->header.previous_mark_checksum == t.last_mark_checksum : others_follow(r, s);
     const auto* named = sealed_as(r, s);
     if (!proven && !(named && named->range == t.range && named->entries == t.entries)) return false;
   }
@@ -172,7 +179,12 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   if (const Source* next = successor(r, s))
     options.durable_end = next->header.previous_mark_offset + format::kMarkRecordSize;
   const auto* named = sealed_as(r, s);
-  if (named) options.durable_end = named->file_size;
+  if (named) {
+    options.durable_end = named->file_size;
+  } else if (options.durable_end == 0 && others_follow(r, s)) {
+    TRY_ASSIGN(const auto stat, file->stat());
+    options.durable_end = stat.size;  // else a value that was punched would pass for a torn tail
+  }
   options.keep_damaged = true;  // a damaged value stays listed: reading it is an error, never an older version
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, s.header, options));
   if (scan.records.empty()) return false;
