@@ -60,6 +60,7 @@ class Checker {
   Result<void> go_on(io::SimDisk state, const Look& look, Ino inodes_end, bool with_fsck);
   Result<void> rebuild(io::SimDisk state, const Look& look);
   Result<void> crash_recovery(io::SimDisk state, const Look& look, int depth);
+  [[nodiscard]] Result<void> expect_within_limit(const io::SimEnv& env) const;
   [[nodiscard]] bool chosen(uint64_t hash, uint64_t salt, uint64_t one_in) const;
 
   const Effort effort_;
@@ -68,6 +69,7 @@ class Checker {
   std::shared_ptr<spdlog::logger> logger_;
   std::ostringstream logged_;                // warnings and errors of the store
   std::unordered_map<uint64_t, Look> seen_;  // by the hash of the disk; of one run
+  uint64_t limit_ = 0;                       // of this run's store, bytes; 0: none
   Counts counts_;
 };
 

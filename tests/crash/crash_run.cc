@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,6 +11,8 @@
 #include "base/log.h"
 #include "base/try.h"
 #include "format/checksum.h"
+#include "format/decode.h"
+#include "format/superblock.h"
 
 namespace cairn::crash {
 namespace {
@@ -31,7 +34,14 @@ Result<void> without_value(const Result<Attr>& result) {
 
 }  // namespace
 
-Look look_at(const Picture& picture) { return {format::checksum(picture.plain), format::checksum(picture.timed)}; }
+Look look_at(const Picture& picture) {
+  return {format::checksum(picture.plain), format::checksum(picture.timed), picture.plain};
+}
+
+uint64_t evicted_by(const FileSystem& fs) {
+  const CacheStats stats = fs.cache_stats();
+  return std::accumulate(stats.evicted_files.begin(), stats.evicted_files.end(), stats.evicted_directories);
+}
 
 Result<Mounted> mount(io::SimEnv& env, uint64_t commit_interval_ms, const std::shared_ptr<spdlog::logger>& logger) {
   Options options;
@@ -49,16 +59,32 @@ Result<Mounted> mount(io::SimEnv& env, uint64_t commit_interval_ms, const std::s
   return out;
 }
 
+namespace {
+
+// Below what mkfs allows, so that few operations reach the limit.
+Result<void> lower_limit(io::SimEnv& env, uint64_t limit) {
+  const std::string path = std::string(kPath) + "/" + format::kSuperblockFile;
+  TRY_ASSIGN(format::Superblock superblock, format::decode_superblock(env.content(path)));
+  superblock.limit = limit;
+  const auto disk = format::encode_superblock(superblock);
+  env.overwrite(path, 0, format::bytes_of(disk));
+  return {};
+}
+
+}  // namespace
+
 Result<Base> Base::make(const Setting& setting) {
+  constexpr uint64_t kSmallest = 16 << 20;  // bytes; for mkfs
   Base base;
   base.setting = setting;
   StoreGeometry geometry;
   geometry.mode = setting.mode;
-  geometry.limit = setting.mode == Mode::kCache ? 64 << 20 : 0;
+  geometry.limit = setting.mode == Mode::kCache ? std::max(setting.limit, kSmallest) : 0;
   geometry.segment_size = setting.segment_size;
   geometry.chunk_size = setting.chunk_size;
   geometry.compression = setting.compression;
   TRY(make_store(base.env, kPath, geometry, false));
+  if (geometry.limit > setting.limit) TRY(lower_limit(base.env, setting.limit));
   base.env.sync_all();
   TRY_ASSIGN(auto run, Run::start(base, 1));
   for (const Op& op : setting.prepared) TRY(run->apply(op));
@@ -73,6 +99,8 @@ Run::Run(io::SimEnv env, const Base& base)
     : env_(std::move(env)),
       mode_(base.setting.mode),
       chunk_size_(base.setting.chunk_size),
+      limit_(mode_ == Mode::kCache ? base.setting.limit : 0),
+      evicts_(base.setting.evicts),
       model_(base.model.clone()) {}
 
 Result<std::unique_ptr<Run>> Run::start(Base& base, uint64_t seed) {
@@ -102,20 +130,44 @@ Result<void> Run::apply(const Op& op) {
   const Ino inodes_end = script_.empty() ? 0 : script_.back().inodes_end;
   script_.push_back({.op = op, .begun = begun, .inodes_end = inodes_end});
   env_.set_now({.seconds = env_.now().seconds + 1, .nanoseconds = 1});
-  const bool works = model_.allows(op);
-  if (works) remember_parts(op, begun);
+  const bool allowed = model_.allows(op);
+  if (allowed) remember_parts(op, begun);
   Ino made = 0;
   const auto done = act(op, &made);
-  if (works && !done) return fail(done.error().code, "refused: " + to_string(op) + ": " + done.error().message);
-  if (!works) TRY(expect(!done.has_value(), "worked, but must not: " + to_string(op)));
+  TRY_ASSIGN(const bool works, took_effect(op, allowed, done));
   TRY(expect(made == 0 || made >= inodes_end, "an inode number was given out twice"));
   script_.back().inodes_end = std::max(inodes_end, made + 1);
   script_.back().ended = mutations();
   if (works) model_.apply(op, made);
-  TRY(remember(begun));
+  TRY_ASSIGN(const size_t state, remember(begun));
   const bool synced = op.kind == Kind::kFsync || op.kind == Kind::kTimer;
   const bool sealed = op.kind == Kind::kSeal || op.kind == Kind::kReopen;
-  if (works && (sealed || (synced && mode_ == Mode::kCas))) acks_.push_back({mutations(), states_.size() - 1});
+  if (works && (sealed || (synced && mode_ == Mode::kCas))) acks_.push_back({mutations(), state});
+  return {};
+}
+
+// What the model allows works, and nothing else does; unless an eviction during the operation made the difference.
+Result<bool> Run::took_effect(const Op& op, bool allowed, const Result<void>& done) {
+  if (allowed == done.has_value()) return allowed;
+  if (evicts_) {
+    TRY_ASSIGN(const Picture picture, picture_of(*fs_));
+    const auto node = done ? model_.find(op.path) : nullptr;
+    const bool is_made = op.kind == Kind::kCreate || op.kind == Kind::kMkdir || op.kind == Kind::kSymlink;
+    TRY(take_away_evicted(picture.plain, node == nullptr || is_made ? 0 : node->ino, script_.back().begun));
+    if (model_.allows(op) == done.has_value()) return done.has_value();
+  }
+  if (!done) return fail(done.error().code, "refused: " + to_string(op) + ": " + done.error().message);
+  return fail(ErrorCode::kInvalid, "worked, but must not: " + to_string(op));
+}
+
+// From the model, all that is not in the picture, `but` for one inode that may have gone otherwise.
+Result<void> Run::take_away_evicted(const std::string& picture, Ino but, size_t begun) {
+  std::set<Ino> there = inodes_in(picture);
+  there.insert(but);
+  for (const Ino ino : model_.evict(there)) {
+    TRY(expect(std::find(open_.begin(), open_.end(), ino) == open_.end(), "an open file was evicted"));
+    evicted_.emplace(ino, begun);
+  }
   return {};
 }
 
@@ -135,14 +187,26 @@ void Run::remember_parts(const Op& op, size_t begun) {
   }
 }
 
-Result<void> Run::remember(size_t begun) {
+// Returns the number of a state that is not later than what was done.
+Result<size_t> Run::remember(size_t begun) {
   TRY_ASSIGN(const Picture picture, picture_of(*fs_));
+  std::optional<size_t> without_evictions;
+  if (evicts_) {
+    const std::string before = model_.describe();
+    const size_t evicted = evicted_.size();
+    TRY(take_away_evicted(picture.plain, 0, begun));
+    if (evicted_.size() > evicted) {
+      without_evictions = states_.size();
+      states_.push_back({before, format::checksum(before), false, begun});
+    }
+  }
+  TRY(expect(limit_ == 0 || env_.peak_used() <= limit_, "the store takes more than its limit"));
   const std::string wanted = model_.describe();
   TRY(expect(picture.plain == wanted, "the tree is\n" + picture.plain + "and should be\n" + wanted));
   const uint64_t hash = look_at(picture).timed;
   if (states_.empty() || !states_.back().timed || states_.back().hash != hash)
     states_.push_back({picture.timed, hash, true, begun});
-  return {};
+  return without_evictions.value_or(states_.size() - 1);
 }
 
 // ---- Doing it ----
@@ -244,7 +308,7 @@ Result<void> Run::close_files() {
 // ---- What is legal ----
 
 Run::Legal Run::legal_before(size_t k) const {
-  Legal legal;
+  Legal legal{.before = k};
   for (const Ack& ack : acks_) {
     if (ack.at <= k) legal.first = std::max(legal.first, ack.state);
   }
@@ -259,7 +323,21 @@ bool Run::is_one_of(const Legal& legal, const Look& look) const {
   for (size_t i = legal.first; i <= legal.last; ++i) {
     if (states_[i].hash == (states_[i].timed ? look.timed : look.plain)) return true;
   }
+  for (size_t i = legal.first; evicts_ && i <= legal.last; ++i) {
+    if (is_without_evicted(states_[i], legal.before, look)) return true;
+  }
   return false;
+}
+
+bool Run::is_without_evicted(const State& state, size_t before, const Look& look) const {
+  const auto difference = whole_inodes_between(state.text, look.text);
+  if (!difference || !difference->more.empty()) return false;
+  const auto& gone = difference->gone;
+  const auto unexplained = std::count_if(gone.begin(), gone.end(), [&](Ino ino) {
+    const auto known = evicted_.find(ino);
+    return known == evicted_.end() || known->second >= before;
+  });
+  return static_cast<uint64_t>(unexplained) <= look.evicted;
 }
 
 std::string Run::script_before(size_t k) const {

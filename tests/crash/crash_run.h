@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,14 +23,20 @@ struct Setting {
   uint64_t chunk_size = 4096;        // bytes
   std::string compression = "none";
   std::vector<Op> prepared = {};  // done, and closed cleanly, before the run begins
+  uint64_t limit = 64 << 20;      // bytes, of a cache; may be less than mkfs allows
+  bool evicts = false;            // the limit is reached: files may go, whole ones
 };
 
-// What a tree looked like: checksums of Picture::plain and timed.
+// What a tree looked like: Picture::plain, and checksums of that and of Picture::timed.
 struct Look {
   uint64_t plain = 0;
   uint64_t timed = 0;
+  std::string text = {};
+  uint64_t evicted = 0;  // inodes that were evicted while it was opened and looked at
 };
 Look look_at(const Picture& picture);
+// Inodes that this file system evicted.
+uint64_t evicted_by(const FileSystem& fs);
 
 // Opens the store in `env` and everything on it.
 struct Mounted {
@@ -65,9 +72,15 @@ class Run {
   [[nodiscard]] const Model& model() const { return model_; }
   [[nodiscard]] StoreStats stats() const { return fs_->store_stats(); }
 
-  // States that a crash before mutation `k` may leave: of those that the tree was in, `first` to `last`.
+  // Bytes that the store may take; 0: any number.
+  [[nodiscard]] uint64_t limit() const { return limit_; }
+  // Inodes that were evicted so far.
+  [[nodiscard]] size_t evictions() const { return evicted_.size(); }
+
+  // States that a crash before mutation `k` may leave: of those that the tree was in, `first` to `last`; and each without
+  // any of what was evicted before `k`.
   struct Legal {
-    size_t first = 0, last = 0;
+    size_t first = 0, last = 0, before = 0;
   };
   [[nodiscard]] Legal legal_before(size_t k) const;
   [[nodiscard]] bool is_one_of(const Legal& legal, const Look& look) const;
@@ -80,7 +93,8 @@ class Run {
  private:
   Run(io::SimEnv env, const Base& base);
 
-  // The tree as it was; `begun` is the number of mutations when the operation began that led to it.
+  // The tree as it was; `begun` is the number of mutations when the operation began that led to it. Where files may be
+  // evicted, what an operation did and what was evicted meanwhile are two states: which came first is not known.
   struct State {
     std::string text;
     uint64_t hash = 0;
@@ -93,8 +107,11 @@ class Run {
   };
 
   Result<void> mount_again();
+  Result<bool> took_effect(const Op& op, bool allowed, const Result<void>& done);
+  Result<void> take_away_evicted(const std::string& picture, Ino but, size_t begun);
+  [[nodiscard]] bool is_without_evicted(const State& state, size_t before, const Look& look) const;
   void remember_parts(const Op& op, size_t begun);
-  Result<void> remember(size_t begun);
+  Result<size_t> remember(size_t begun);
   Result<void> act(const Op& op, Ino* made);
   Result<void> act_on_file(const Op& op, Ino ino);
   Result<void> make(const Op& op, Ino* made);
@@ -103,12 +120,15 @@ class Run {
   io::SimEnv env_;
   const Mode mode_;
   const uint64_t chunk_size_;
+  const uint64_t limit_;
+  const bool evicts_;
   Mounted mounted_;
   FileSystem* fs_ = nullptr;
   Model model_;
   std::vector<Ino> open_;
   std::vector<State> states_;
   std::vector<Ack> acks_;
+  std::map<Ino, size_t> evicted_;  // how many mutations there were before the operation during which it happened
   struct Step {
     Op op;
     size_t begun = 0;  // mutations

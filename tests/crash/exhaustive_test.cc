@@ -23,7 +23,7 @@ std::vector<Op> prepared() {
   };
 }
 
-std::vector<Op> alphabet() {
+std::vector<Op> alphabet(uint64_t attribute_size) {
   return {
       {.kind = Kind::kCreate, .path = "d/n"},
       {.kind = Kind::kWrite, .path = "a", .offset = 100, .size = 50, .fill = '3'},
@@ -37,7 +37,7 @@ std::vector<Op> alphabet() {
       {.kind = Kind::kUnlink, .path = "a"},
       {.kind = Kind::kUnlink, .path = "d/l"},
       {.kind = Kind::kRmdir, .path = "d"},
-      {.kind = Kind::kSetXattr, .path = "a", .size = 300, .fill = '6'},
+      {.kind = Kind::kSetXattr, .path = "a", .size = attribute_size, .fill = '6'},
       {.kind = Kind::kOpen, .path = "a"},
       {.kind = Kind::kClose},
       {.kind = Kind::kFsync, .path = "a"},
@@ -67,7 +67,8 @@ uint64_t run_all(const Setting& setting, size_t length, uint64_t one_in = 1) {
   auto base = Base::make(setting);
   EXPECT_TRUE(base) << base.error().message;
   if (!base) return 0;
-  const std::vector<Op> ops = alphabet();
+  // Of up to two operations one writes an extent; all sequences of three with one would take too long.
+  const std::vector<Op> ops = alphabet(length < 3 ? 9000 : 300);
   Checker checker({.recover_one_in = length < 3 ? 32U : 128U, .kill_one_in = length < 3 ? 6U : 48U}, 1);
   std::vector<size_t> choice(length, 0);
   for (uint64_t n = 0;; ++n) {
@@ -86,16 +87,21 @@ uint64_t run_all(const Setting& setting, size_t length, uint64_t one_in = 1) {
 
 constexpr uint64_t kShare = is_sanitized() ? 37 : 1;  // prime: no operation is left out
 
+// What tools/check is to look at, at least (issue 3). The number is the same in each run of a build.
+constexpr uint64_t kThreeInCas = 112'000;
+constexpr uint64_t kThreeInCache = 102'000;
+static_assert(kThreeInCas + kThreeInCache >= 200'000);
+
 TEST(CrashExhaustive, AfterOneOperation) { EXPECT_GT(run_all({.prepared = prepared()}, 1), 50U); }
 TEST(CrashExhaustive, AfterTwoOperations) { EXPECT_GT(run_all({.prepared = prepared()}, 2), 3'000U); }
 TEST(CrashExhaustive, AfterTwoOperationsInACache) {
   EXPECT_GT(run_all({.mode = Mode::kCache, .prepared = prepared()}, 2), 2'000U);
 }
 TEST(CrashExhaustive, AfterThreeOperations) {
-  EXPECT_GT(run_all({.prepared = prepared()}, 3, kShare), 90'000 / kShare / 2);
+  EXPECT_GE(run_all({.prepared = prepared()}, 3, kShare), kThreeInCas / kShare);
 }
 TEST(CrashExhaustive, AfterThreeOperationsInACache) {
-  EXPECT_GT(run_all({.mode = Mode::kCache, .prepared = prepared()}, 3, kShare), 60'000 / kShare / 2);
+  EXPECT_GE(run_all({.mode = Mode::kCache, .prepared = prepared()}, 3, kShare), kThreeInCache / kShare);
 }
 
 }  // namespace

@@ -13,18 +13,39 @@ namespace {
 
 using Kind = Op::Kind;
 
-constexpr uint64_t kChunkInLog = 4096;         // bytes
-constexpr uint64_t kChunkAsExtent = 16 << 10;  // bytes; more than an eighth of a segment
+constexpr uint64_t kChunkInLog = 4096;      // bytes
+constexpr uint64_t kLargeChunk = 16 << 10;  // bytes
 
 Setting setting_of(size_t i) {
   Setting setting;
   setting.mode = i == 3 || i == 4 ? Mode::kCache : Mode::kCas;
-  setting.chunk_size = i == 1 || i == 4 ? kChunkAsExtent : kChunkInLog;
+  setting.chunk_size = i == 1 || i == 4 ? kLargeChunk : kChunkInLog;
   if (i == 1 || i == 4) setting.segment_size = 128 << 10;
   setting.compression = i == 2 ? "lz4" : "none";
   setting.prepared = {{.kind = Kind::kMkdir, .path = "d"},
                       {.kind = Kind::kCreate, .path = "a"},
                       {.kind = Kind::kWrite, .path = "a", .size = 7000, .fill = '0'}};
+  return setting;
+}
+
+constexpr uint64_t kFillers = 48;
+
+// A cache that is full when the run begins. The second has values that are large enough to be punched.
+Setting setting_at_the_limit(bool large) {
+  Setting setting;
+  setting.mode = Mode::kCache;
+  setting.evicts = true;
+  setting.segment_size = large ? 512 << 10 : 64 << 10;
+  setting.chunk_size = large ? 64 << 10 : kChunkInLog;
+  setting.limit = setting.segment_size * (large ? 16 : 32);
+  setting.prepared = {{.kind = Kind::kMkdir, .path = "d"}};
+  for (uint64_t i = 0; i < kFillers; ++i) {
+    const std::string path = fmt::format("f{}", i);
+    setting.prepared.push_back({.kind = Kind::kCreate, .path = path});
+    setting.prepared.push_back(
+        {.kind = Kind::kWrite, .path = path, .size = setting.limit / kFillers, .fill = static_cast<char>('A' + i)});
+    if (i % 8 == 0) setting.prepared.push_back({.kind = Kind::kIdle});
+  }
   return setting;
 }
 
@@ -41,7 +62,28 @@ constexpr Weights kMixed = {9, 4, 1, 16, 10, 6, 3, 8, 2, 4, 8, 2, 3, 1, 2, 3, 2,
 // Few names, much content, many seals: the log turns over, is merged and compacted.
 constexpr Weights kChurn = {6, 2, 0, 30, 8, 6, 2, 4, 1, 3, 8, 2, 2, 1, 1, 2, 2, 5, 2, 8, 6, 14, 5, 2};
 
-Op random_op(io::SimRandom& random, uint64_t chunk_size, const Weights& weights) {
+// At the limit: content that comes, is overwritten, and makes others go.
+constexpr Weights kFull = {14, 2, 1, 36, 8, 3, 2, 4, 1, 3, 6, 1, 1, 1, 1, 3, 3, 3, 2, 6, 6, 5, 4, 1};
+
+// Files with several chunks each, also of those that were there from the beginning.
+Op random_op_at_the_limit(io::SimRandom& random, uint64_t chunk_size, Op op) {
+  if (random.below(3) == 0 && op.kind != Kind::kCreate) op.path = fmt::format("f{}", random.below(kFillers));
+  if (op.kind == Kind::kSetXattr) op.size %= 4096;  // no extents: they do not wait for room
+  if (op.kind == Kind::kWrite && random.below(3) != 0) {
+    op.offset = random.below(2) * chunk_size;
+    op.size = chunk_size * (1 + random.below(6));
+  }
+  return op;
+}
+
+// More than an eighth of a segment is stored as an extent, and a quarter is the most that one operation may write.
+uint64_t large_value(io::SimRandom& random, const Setting& setting) {
+  constexpr uint64_t kOthers = 1024;  // bytes; what the operation writes besides
+  return random.below(setting.segment_size / 4 - kOthers);
+}
+
+Op random_op(io::SimRandom& random, const Setting& setting, const Weights& weights) {
+  const uint64_t chunk_size = setting.chunk_size;
   uint64_t sum = 0;
   for (const int weight : weights) sum += static_cast<uint64_t>(weight);
   uint64_t at = random.below(sum);
@@ -52,7 +94,7 @@ Op random_op(io::SimRandom& random, uint64_t chunk_size, const Weights& weights)
   op.offset = random.below(4) == 0 ? random.below(4) * chunk_size : random.below(3 * chunk_size);
   op.size = random.below(3) == 0 ? 1 + random.below(3 * chunk_size) : 1 + random.below(600);
   if (op.kind == Kind::kTruncate) op.size = random.below(4 * chunk_size);
-  if (op.kind == Kind::kSetXattr) op.size = random.below(900);
+  if (op.kind == Kind::kSetXattr) op.size = random.coin() ? random.below(900) : large_value(random, setting);
   if (op.kind == Kind::kPunch) op.size = 1 + random.below(chunk_size);
   if (op.kind == Kind::kChmod) op.size = random.below(01000);
   if (op.kind == Kind::kFsync && random.coin()) op.path = "";
@@ -63,7 +105,8 @@ Op random_op(io::SimRandom& random, uint64_t chunk_size, const Weights& weights)
 
 Result<Base*> RandomRuns::base_of(size_t setting) {
   if (!bases_.at(setting)) {
-    TRY_ASSIGN(bases_.at(setting), Base::make(setting_of(setting)));
+    TRY_ASSIGN(bases_.at(setting),
+               Base::make(setting < kSettings ? setting_of(setting) : setting_at_the_limit(setting > kSettings)));
   }
   return &*bases_.at(setting);
 }
@@ -72,23 +115,33 @@ void RandomRuns::note(const StoreStats& stats) {
   merges_ += stats.merges;
   compactions_ += stats.compactions;
   seals_ += stats.seals;
+  punched_ += stats.punched_bytes;
 }
 
 Result<RandomRuns::Done> RandomRuns::perform(uint64_t seed) {
   io::SimRandom random(seed, 11);
-  TRY_ASSIGN(Base* const base, base_of(random.below(kSettings)));
+  const bool is_full = which_ == Which::kAtTheLimit || random.below(16) == 0;
+  TRY_ASSIGN(Base* const base,
+             base_of(is_full ? kSettings + random.below(kSettingsAtTheLimit) : random.below(kSettings)));
   TRY_ASSIGN(auto run, Run::start(*base, seed));
-  const bool is_long = random.below(3) == 0;
+  const bool is_long = random.below(3) == 0 || is_full;
   const uint64_t length = is_long ? 60 + random.below(120) : 4 + random.below(16);
   for (uint64_t i = 0; i < length; ++i) {
-    const Op op = random_op(random, base->setting.chunk_size, is_long ? kChurn : kMixed);
+    Op op = random_op(random, base->setting, is_full ? kFull : is_long ? kChurn : kMixed);
+    if (is_full) op = random_op_at_the_limit(random, base->setting.chunk_size, op);
     if (op.kind == Kind::kReopen) note(run->stats());
     if (auto done = run->apply(op); !done)
       return fail(done.error().code,
                   fmt::format("seed {}: {}\n  in: {}", seed, done.error().message, run->script_before(SIZE_MAX)));
   }
   note(run->stats());
-  return Done{std::move(run), is_long};
+  evictions_ += run->evictions();
+  Effort effort;
+  effort.random_states = is_long ? 2 : 8;
+  effort.states_max = is_long ? 8 : 60;
+  effort.boundary_one_in = is_full ? 24 : is_long ? 6 : 1;
+  effort.fsck_one_in = is_long ? 6 : 32;
+  return Done{std::move(run), effort};
 }
 
 Result<uint64_t> RandomRuns::trace(uint64_t seed) {
@@ -101,14 +154,8 @@ Result<uint64_t> RandomRuns::trace(uint64_t seed) {
 
 Result<Counts> RandomRuns::run(uint64_t seed) {
   TRY_ASSIGN(const Done done, perform(seed));
-  const auto& [run, is_long] = done;
-  Effort effort;
-  effort.random_states = is_long ? 2 : 8;
-  effort.states_max = is_long ? 8 : 60;
-  effort.boundary_one_in = is_long ? 6 : 1;
-  effort.fsck_one_in = is_long ? 6 : 32;
-  Checker checker(effort, seed);
-  if (auto checked = checker.check(*run, 0, run->mutations()); !checked)
+  Checker checker(done.effort, seed);
+  if (auto checked = checker.check(*done.run, 0, done.run->mutations()); !checked)
     return fail(checked.error().code, fmt::format("seed {}: {}", seed, checked.error().message));
   return checker.counts();
 }

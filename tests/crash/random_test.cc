@@ -40,5 +40,22 @@ TEST(CrashRandom, AfterAnyCrashTheTreeIsOneThatItWasAndNothingSyncedIsGone) {
   EXPECT_GT(runs.compactions(), kRuns / 10);
 }
 
+TEST(CrashRandom, OfACacheAtItsLimitWholeFilesMayGoAndTheRestIsAsItWas) {
+  constexpr uint64_t kRuns = is_sanitized() ? 6 : 60;
+  RandomRuns runs(RandomRuns::Which::kAtTheLimit);
+  Counts counts;
+  for (uint64_t seed = 1; seed <= kRuns; ++seed) {
+    const auto run = runs.run(seed);
+    ASSERT_TRUE(run) << run.error().message << "\n  repeat: tests/crash-soak --at-the-limit --runs 1 --seed " << seed;
+    add(counts, *run);
+  }
+  fmt::print("{}\n{} evictions, {} KiB punched, {} compactions, {} merges\n", to_string(counts), runs.evictions(),
+             runs.punched() >> 10, runs.compactions(), runs.merges());
+  EXPECT_GT(counts.states, kRuns * 30);
+  EXPECT_GT(runs.evictions(), kRuns * 5);
+  EXPECT_GT(runs.punched(), kRuns * 4096);
+  EXPECT_GT(runs.compactions(), kRuns);
+}
+
 }  // namespace
 }  // namespace cairn::crash

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
@@ -203,6 +204,24 @@ void Model::apply(const Op& op, Ino made) {
   }
 }
 
+std::vector<Ino> Model::evict(const std::set<Ino>& there) {
+  std::set<Ino> gone;
+  std::vector<NodeRef> queue{root_};
+  while (!queue.empty()) {
+    const NodeRef dir = queue.back();
+    queue.pop_back();
+    std::erase_if(dir->children, [&](const auto& child) {
+      const Node& node = *child.second;
+      if (there.contains(node.ino)) return false;
+      gone.insert(node.ino);
+      if (S_ISDIR(node.mode)) --dir->links;
+      return true;
+    });
+    for (const auto& [name, child] : dir->children) queue.push_back(child);
+  }
+  return {gone.begin(), gone.end()};
+}
+
 std::string Model::describe() const {
   std::map<std::string, std::string> lines;
   std::vector<std::pair<std::string, const Node*>> queue{{"", root_.get()}};
@@ -214,6 +233,86 @@ std::string Model::describe() const {
   }
   std::string out;
   for (const auto& [path, text] : lines) out += text + "\n";
+  return out;
+}
+
+// ---- What eviction took ----
+
+namespace {
+
+// A line of a description without times; the links of a directory without those of the directories in it.
+struct Described {
+  Ino ino = 0;
+  std::string rest;
+};
+using Descriptions = std::map<std::string, Described>;
+
+Descriptions parse(const std::string& text) {
+  struct Line {
+    std::string path, rest;
+    Ino ino = 0;
+    int64_t links = 0;
+    bool is_dir = false;
+  };
+  std::vector<Line> lines;
+  std::map<std::string, int64_t> directories_in;
+  std::istringstream in(text);
+  for (std::string one; std::getline(in, one);) {
+    const size_t ino = one.find(" ino=");
+    const size_t mode = one.find(" mode=", ino);
+    const size_t links = one.find(" links=", mode);
+    const size_t rest = one.find(' ', links + 1);
+    CHECK(rest != std::string::npos);
+    Line line;
+    line.path = one.substr(0, ino);
+    line.ino = std::stoull(one.substr(ino + 5));
+    line.is_dir = S_ISDIR(static_cast<uint32_t>(std::stoul(one.substr(mode + 6), nullptr, 8)));
+    line.links = std::stoll(one.substr(links + 7));
+    line.rest = one.substr(mode, links - mode) + one.substr(rest, one.find(" mtime=") - rest);
+    if (line.is_dir && !line.path.empty()) ++directories_in[line.path.substr(0, line.path.rfind('/'))];
+    lines.push_back(std::move(line));
+  }
+  Descriptions out;
+  for (const Line& line : lines) {
+    const int64_t links = line.links - (line.is_dir ? directories_in[line.path] : 0);
+    out[line.path] = {line.ino, fmt::format("{} links={}", line.rest, links)};
+  }
+  return out;
+}
+
+}  // namespace
+
+std::set<Ino> inodes_in(const std::string& text) {
+  std::set<Ino> out;
+  for (const auto& [path, it] : parse(text)) out.insert(it.ino);
+  return out;
+}
+
+namespace {
+
+// Those of `all` that are not in `others`; false if one of them is still there by another name.
+bool collect_whole(const Descriptions& all, const Descriptions& others, std::set<Ino>& out) {
+  std::set<Ino> there;
+  for (const auto& [path, it] : others) there.insert(it.ino);
+  for (const auto& [path, it] : all) {
+    if (others.contains(path) && others.at(path).ino == it.ino) continue;
+    if (there.contains(it.ino)) return false;
+    out.insert(it.ino);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::optional<Difference> whole_inodes_between(const std::string& first, const std::string& second) {
+  const Descriptions a = parse(first);
+  const Descriptions b = parse(second);
+  Difference out;
+  if (!collect_whole(a, b, out.gone) || !collect_whole(b, a, out.more)) return std::nullopt;
+  for (const auto& [path, it] : a) {
+    const auto other = b.find(path);
+    if (other != b.end() && other->second.ino == it.ino && other->second.rest != it.rest) return std::nullopt;
+  }
   return out;
 }
 

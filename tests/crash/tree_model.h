@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -77,6 +79,8 @@ class Model {
   [[nodiscard]] bool allows(const Op& op) const;
   // Does it; `made` is the number that the real tree gave a new inode. Needs allows().
   void apply(const Op& op, Ino made);
+  // Takes away what eviction took: inodes that are not `there`, with all their names. Returns them.
+  std::vector<Ino> evict(const std::set<Ino>& there);
   // What is there, without times: equal for equal trees.
   [[nodiscard]] std::string describe() const;
 
@@ -93,5 +97,15 @@ struct Picture {
   std::string timed;
 };
 Result<Picture> picture_of(FileSystem& fs);
+
+// The inodes in a description.
+std::set<Ino> inodes_in(const std::string& text);
+// What two descriptions (plain or timed) do not have in common, if that is whole inodes, with all names, and everything else
+// is equal but for times. Nothing otherwise.
+struct Difference {
+  std::set<Ino> gone;  // the first has them, the second does not
+  std::set<Ino> more;
+};
+std::optional<Difference> whole_inodes_between(const std::string& first, const std::string& second);
 
 }  // namespace cairn::crash
