@@ -151,7 +151,7 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) 
         if (auto named = check_xattr_name(req, name); !named) return fail(named.error());
         const FileSystem& fs = frontend_of(req).fs;
         if (ino == kRootIno && name == kStatsAttribute)
-          return fitting(stats_json(fs.store_stats(), fs.cache_stats()), size);
+          return fitting(stats_json(fs.store_stats(), fs.cache_stats(), fs.known_inodes()), size);
         return fitting(frontend_of(req).fs.get_xattr(ino, name), size);
       },
       [req, size](const Bytes& value) noexcept { reply_sized(req, value, size); });

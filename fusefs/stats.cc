@@ -28,7 +28,7 @@ void add_cache(Json& json, const CacheStats& cache) {
 
 }  // namespace
 
-std::string stats_json(const StoreStats& store, const CacheStats& cache) {
+std::string stats_json(const StoreStats& store, const CacheStats& cache, uint64_t known_inodes) {
   Json json;
   json["mode"] = store.mode == Mode::kCache ? "cache" : "cas";
   json["limit"] = store.limit;
@@ -54,6 +54,7 @@ std::string stats_json(const StoreStats& store, const CacheStats& cache) {
   json["degraded_reason"] = store.degraded_reason;
   json["unwritten_bytes"] = store.unwritten_bytes;
   add_cache(json, cache);
+  json["known_inodes"] = known_inodes;
   // Names in messages need not be UTF-8.
   return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }

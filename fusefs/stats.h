@@ -1,6 +1,7 @@
 // What `cairnfs stat` asks a mount.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,7 @@ namespace cairn::fusefs {
 inline constexpr std::string_view kStatsAttribute = "user.cairn.stats";
 
 // One JSON object, names of fields as in README.md, "Statistics".
-std::string stats_json(const StoreStats& store, const CacheStats& cache);
+// `known_inodes`: those with a lookup or open count.
+std::string stats_json(const StoreStats& store, const CacheStats& cache, uint64_t known_inodes);
 
 }  // namespace cairn::fusefs

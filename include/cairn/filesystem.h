@@ -179,7 +179,7 @@ class FileSystem {
   Result<FsStats> statfs();
   Result<void> set_limit(uint64_t limit);  // see Store::set_limit()
   [[nodiscard]] StoreStats store_stats() const;
-  [[nodiscard]] uint64_t known_inodes() const;  // inodes with a lookup count or open; 0 after a clean unmount
+  [[nodiscard]] uint64_t known_inodes() const;  // inodes with a lookup count or open
 
   class Impl;
 
