@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "cairn/filesystem.h"
 #include "cairn/lock.h"
 #include "cairn/store.h"
+#include "fusefs/guard.h"
 #include "fusefs/mount_options.h"
 #include "fusefs/mount_table.h"
 #include "fusefs/session.h"
@@ -144,6 +146,8 @@ std::shared_ptr<spdlog::logger> make_logger(bool foreground) {
 
 // Opens the store, serves it until it is unmounted, closes it. The lock goes last.
 Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::logger>& logger, Background* background) {
+  std::optional<fusefs::Guard> guard;
+  guard.emplace(request.store.string(), request.mount_point.string());
   auto store = open_store(request, store_options(request, logger));
   if (!store) return fail(std::move(store).error());
   auto file_system = FileSystem::open(std::move(*store), {.relatime = request.options.relatime,
@@ -164,6 +168,7 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
     background->ready();
   };
   auto served = fusefs::serve(tree, tree.store_stats().mode, options);
+  guard.reset();
   if (auto closed = tree.close(); !closed) {
     return fail(ErrorCode::kIo, fmt::format("closing {}: {}", options.store, closed.error().message));
   }

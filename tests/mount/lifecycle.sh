@@ -15,6 +15,19 @@ ended_by_a_signal() {
   done
 }
 
+# No answers any more, no daemon, but a mount: nobody writes into the directory below it.
+ended_by_a_crash() {
+  local signal
+  for signal in KILL ABRT SEGV; do
+    echo "$signal" >"$mnt/$signal"
+    kill -s "$signal" "$(daemon_pid)"
+    wait_for_lock
+    fails_with "not connected" ls "$mnt"
+    cairnfs umount "$mnt"
+    mount_store
+  done
+}
+
 # A mount in use goes away all the same, and what was written to mapped files is not lost.
 ended_while_in_use() {
   exec {ready}< <(exec python3 - "$mnt/mapped" <<'PY'
@@ -83,6 +96,7 @@ the_helper_of_mount() {
 
 one_after_another() {
   ended_by_a_signal
+  ended_by_a_crash
   ended_while_in_use
   mounted_again_at_once
   the_helper_of_mount
