@@ -13,6 +13,8 @@ int run_mkfs(int argc, char** argv);          // mkfs.cairnfs
 int run_fsck(int argc, char** argv);          // fsck.cairnfs: exit codes of fsck(8)
 int run_mount(int argc, char** argv);         // cairnfs mount
 int run_mount_helper(int argc, char** argv);  // mount.cairnfs, as mount(8) calls it
+int run_import(int argc, char** argv);        // cairnfs import
+int run_export(int argc, char** argv);        // cairnfs export
 int run_resize(int argc, char** argv);        // cairnfs resize
 int run_stat(int argc, char** argv);          // cairnfs stat
 int run_umount(int argc, char** argv);        // cairnfs umount

@@ -18,10 +18,12 @@ struct Command {
   std::string_view what;
   int (*run)(int argc, char** argv);
 };
-constexpr std::array<Command, 7> kCommands = {{
+constexpr std::array<Command, 9> kCommands = {{
     {"mkfs", "mkfs.cairnfs", "make a store", run_mkfs},
     {"mount", "", "mount a store", run_mount},
     {"umount", "", "unmount, and wait until the store is closed", run_umount},
+    {"import", "", "copy a directory into a store", run_import},
+    {"export", "", "copy a store into a directory", run_export},
     {"resize", "", "change the limit of a cache", run_resize},
     {"stat", "", "show what a mounted store holds and did", run_stat},
     {"fsck", "fsck.cairnfs", "check a store that is not mounted", run_fsck},

@@ -1,0 +1,114 @@
+#!/bin/bash
+# cairnfs import and export: into and out of a store at rest and one that is mounted, all that a tree has; again, after a kill.
+. "$(dirname "$0")/lib.sh"
+. "$here/apps/archives.sh"
+need rsync setfattr
+
+# said COMMAND...: it must work; what it says is in $work/said.
+said() { "$@" >"$work/said" 2>&1 || fail "$*: $(cat "$work/said")"; }
+
+there_and_back() {
+  said cairnfs import "$plain" "$store:kept/here"
+  mount_store
+  same_odd_tree "$plain" "$mnt/kept/here"
+  same "$(stat -c %a "$mnt/kept")" 755 "a directory on the way"
+  rm -rf out
+  said cairnfs export "$store:kept/here" out # mounted
+  same_odd_tree "$plain" out
+  said cairnfs import "$plain" "$mnt:again" # by the name of the mount point
+  same_odd_tree "$plain" "$mnt/again"
+  umount_store
+  check_store
+  rm -rf out
+  said cairnfs export "$store:/kept/here/" out
+  same_odd_tree "$plain" out
+  [ "$(du -k out/sparse | cut -f1)" -lt 10000 ] || fail "a sparse file became dense"
+  said cairnfs export -q "$store" all
+  same_odd_tree "$plain" all/again
+  [ ! -s said ] || fail "-q, but: $(cat said)"
+  rm -r all
+}
+
+# What is there already is not copied again; what changed is; nothing else is touched.
+again() {
+  local files
+  files=$(find "$plain" -mindepth 1 -printf . | wc -c)
+  said cairnfs import "$plain" "$store:kept/here"
+  grep -q "imported $files files, 0 B in" said || fail "copied again: $(cat said)"
+  mount_store
+  echo mine >"$mnt/kept/here/mine"
+  rm "$mnt/kept/here/headers/"*.h # as if these had not come yet
+  echo other >"$mnt/kept/here/deep/link"
+  echo other >"$mnt/kept/here/dangling.new" && mv "$mnt/kept/here/dangling.new" "$mnt/kept/here/dangling"
+  chmod 777 "$mnt/kept/here/deep"
+  umount_store
+  said cairnfs import "$plain" "$store:kept/here"
+  mount_store
+  same "$(cat "$mnt/kept/here/mine")" mine "a file of somebody else's"
+  rm "$mnt/kept/here/mine"
+  same_odd_tree "$plain" "$mnt/kept/here" --omit-dir-times
+  umount_store
+  check_store
+}
+
+access_lists() {
+  command -v setfacl >/dev/null || return 0
+  rm -rf listed out
+  mkdir listed && echo x >listed/file && setfacl -m u:1234:r listed/file && setfacl -d -m g:99:rx listed || return 0
+  said cairnfs import listed "$store:listed"
+  said cairnfs export "$store:listed" out
+  same "$(cd out && getfacl -Rn .)" "$(cd listed && getfacl -Rn .)" "access control lists"
+}
+
+# Killed on the way, at several places, and started again: it comes to the same end. In cache mode only what was sealed stays.
+killed() {
+  local moment
+  mkfs.cairnfs --force --mode "$mode" ${limit:+--limit "$limit"} "$store"
+  for moment in 0.05 0.1 0.2 0.4; do
+    { timeout -s KILL "$moment" cairnfs import -q "$large" "$store:large" || true; } 2>/dev/null
+    wait_for_lock
+    fsck.cairnfs --scrub "$store" >fsck.out || fail "fsck after a kill: $(cat fsck.out)"
+  done
+  said cairnfs import "$large" "$store:large"
+  mount_store
+  same_tree "$large" "$mnt/large"
+  umount_store
+  check_store
+}
+
+refusals() {
+  expect_error any "no-such-store" "mkfs.cairnfs" -- cairnfs import "$plain" no-such-store:x
+  expect_error any "no-such-directory" "No such file" -- cairnfs import no-such-directory "$store"
+  expect_error any "no-such-path" -- cairnfs export "$store:no-such-path" out
+  expect_error any "may not lie in one another" -- cairnfs import "$work" "$store"
+  expect_error any "may not lie in one another" -- cairnfs export "$store" "$store/out"
+  expect_error any "'..'" -- cairnfs import "$plain" "$store:../x"
+  expect_error any "plain/file" -- cairnfs import "$plain/file" "$store"
+  expect_error any "--help" -- cairnfs import "$plain"
+  mount_store
+  rm -rf "$mnt/kept/here/file" && mkdir "$mnt/kept/here/file"
+  echo replaced >"$mnt/kept/here/deep.new" && rm -rf "$mnt/kept/here/deep" && mv "$mnt/kept/here/deep.new" "$mnt/kept/here/deep"
+  umount_store
+  ! cairnfs import "$plain" "$store:kept/here" >said 2>&1 || fail "directories in the way were passed over"
+  grep -q "cairnfs: deep: .*directory" said && grep -q "cairnfs: file: .*directory" said &&
+    grep -q "2 files could not be copied" said || fail "what was said: $(cat said)"
+  mount_store
+  same "$(cat "$mnt/kept/here/deep")" replaced "a file in a directory's place"
+  same "$(stat -c %s "$mnt/kept/here/sparse")" 52428800 "the rest"
+  umount_store
+}
+
+plain=$work/plain large=$work/large
+odd_tree "$plain"
+cp -a "$(sample_tree)" "$large"
+for i in {1..20}; do head -c 3M /dev/urandom >"$large/random$i"; done
+for mode in ${CAIRNFS_MODES:-cas cache}; do
+  limit=
+  [ "$mode" = cas ] || limit=$cache_limit
+  make_store
+  there_and_back
+  again
+  access_lists
+  refusals
+  killed
+done

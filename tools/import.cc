@@ -1,0 +1,191 @@
+// cairnfs import and cairnfs export: a directory into a store, and out of it.
+
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "fusefs/mount_table.h"
+#include "tools/command.h"
+#include "tools/transfer/progress.h"
+#include "tools/transfer/transfer.h"
+#include "tools/transfer/tree.h"
+
+namespace cairn::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Arguments {
+  std::string directory, store;  // the latter with a path, perhaps
+  unsigned jobs = 0;
+  bool quiet = false;
+};
+
+// STORE:PATH.
+struct StorePath {
+  fs::path store;                    // canonical
+  std::string path;                  // in the tree
+  std::optional<std::string> mount;  // where the store is mounted, if it is
+};
+
+bool is_directory(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
+// Stores may have a colon in their names: the first that leaves a directory in front ends the name.
+Result<StorePath> parse_store_path(const std::string& text) {
+  size_t end = text.size();
+  for (size_t colon = text.find(':'); !is_directory(text.substr(0, end)); colon = text.find(':', colon + 1)) {
+    if (colon == std::string::npos) {
+      const std::string name = text.substr(0, text.find(':'));
+      return fail(ErrorCode::kNotFound, fmt::format("{}: no such store; `mkfs.cairnfs {}` makes one", name, name));
+    }
+    end = colon;
+  }
+  auto store = fusefs::canonical_mount_point(text.substr(0, end));
+  if (!store) return fail(std::move(store).error());
+  StorePath where{std::move(*store), text.substr(std::min(end + 1, text.size())), {}};
+  for (const fusefs::MountEntry& entry : fusefs::mount_table()) {
+    if (entry.type != fusefs::kFsType) continue;
+    if (entry.source == where.store || entry.point == where.store) {
+      where.store = entry.source;
+      where.mount = entry.point;
+    }
+  }
+  return where;
+}
+
+// Copying a directory into itself would not end.
+Result<void> check_apart(const std::string& directory, const StorePath& where) {
+  std::error_code error;
+  const fs::path outer = fs::weakly_canonical(directory, error);
+  if (error) return fail(ErrorCode::kIo, fmt::format("{}: {}", directory, error.message()));
+  const auto is_within = [](const fs::path& inner, const fs::path& of) {
+    const fs::path relative = inner.lexically_relative(of);
+    return !relative.empty() && *relative.begin() != "..";
+  };
+  for (const fs::path& other : {where.store, fs::path(where.mount.value_or(where.store.string()))}) {
+    if (is_within(other, outer) || is_within(outer, other))
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("{}: it and {} may not lie in one another", directory, other.string()));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Tree>> open_store(const StorePath& where, bool to_write) {
+  if (!where.mount) return open_store_tree(where.store.string(), where.path, to_write);
+  const fs::path path = fs::path(*where.mount) / fs::path(where.path).relative_path();
+  std::error_code error;
+  if (to_write) fs::create_directories(path, error);
+  if (error) return fail(ErrorCode::kIo, fmt::format("{}: {}", path.string(), error.message()));
+  return open_posix_tree(path.string());
+}
+
+Result<std::unique_ptr<Tree>> open_directory(const std::string& path, bool make) {
+  std::error_code error;
+  if (make && !fs::create_directories(path, error) && error)
+    return fail(ErrorCode::kIo, fmt::format("{}: {}", path, error.message()));
+  return open_posix_tree(path);
+}
+
+std::string summary(std::string_view verb, const TransferCount& count, double seconds) {
+  std::string text =
+      fmt::format("{} {} files, {} in {:.1f} s ({}/s)", verb, count.files.load(), human_size(count.bytes), seconds,
+                  human_size(static_cast<uint64_t>(static_cast<double>(count.bytes) / std::max(seconds, 0.001))));
+  if (count.unchanged > 0) text += fmt::format("; {} were there already", count.unchanged.load());
+  if (count.refused > 0) text += fmt::format("; {} extended attributes are not taken there", count.refused.load());
+  return text;
+}
+
+int copy(Tree& from, Tree& to, const Arguments& arguments, std::string_view verb) {
+  const auto started = std::chrono::steady_clock::now();
+  TransferCount count;
+  std::optional<Progress> progress;
+  if (!arguments.quiet && ::isatty(STDERR_FILENO) != 0) progress.emplace(from, count);
+  const auto say = [&progress](const std::string& message) {
+    if (progress) {
+      progress->say("cairnfs: " + message);
+    } else {
+      complain(message);
+    }
+  };
+  const unsigned jobs = arguments.jobs != 0 ? arguments.jobs : std::max(2u, 2 * std::thread::hardware_concurrency());
+  auto copied = transfer(from, to, jobs, count, say);
+  auto synced = to.sync();
+  progress.reset();
+  if (!copied)
+    return complain(fmt::format("{}; what was copied is there, and the same command goes on", copied.error().message));
+  if (!synced) return complain(synced.error().message);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started;
+  if (!arguments.quiet) fmt::print("{}\n", summary(verb, count, seconds.count()));
+  if (count.errors == 0) return kOk;
+  return complain(fmt::format("{} files could not be copied; the same command tries them again", count.errors.load()));
+}
+
+int import_into(const Arguments& arguments) {
+  const auto where = parse_store_path(arguments.store);
+  if (!where) return complain(where.error().message);
+  auto from = open_directory(arguments.directory, false);
+  if (!from) return complain(from.error().message);
+  if (auto apart = check_apart(arguments.directory, *where); !apart) return complain(apart.error().message);
+  auto to = open_store(*where, true);
+  if (!to) return complain(to.error().message);
+  return copy(**from, **to, arguments, "imported");
+}
+
+int export_from(const Arguments& arguments) {
+  const auto where = parse_store_path(arguments.store);
+  if (!where) return complain(where.error().message);
+  if (auto apart = check_apart(arguments.directory, *where); !apart) return complain(apart.error().message);
+  auto from = open_store(*where, false);
+  if (!from) return complain(from.error().message);
+  auto to = open_directory(arguments.directory, true);
+  if (!to) return complain(to.error().message);
+  return copy(**from, **to, arguments, "exported");
+}
+
+void describe(CLI::App& app, Arguments* arguments) {
+  app.add_option("-j,--jobs", arguments->jobs, "files that are copied at a time (default: twice the number of CPUs)");
+  app.add_flag("-q,--quiet", arguments->quiet, "say nothing but errors");
+}
+
+}  // namespace
+
+int run_import(int argc, char** argv) {
+  CLI::App app(
+      "Copies what is in a directory into a store, with owners, modes, times, links, holes and extended attributes.\n"
+      "Called again it goes on where it stopped: files of the same size and time are not copied again.",
+      "cairnfs import");
+  Arguments arguments;
+  describe(app, &arguments);
+  app.add_option("DIR", arguments.directory, "what to copy")->required();
+  app.add_option("STORE[:PATH]", arguments.store, "the store, or where it is mounted, and the directory in it")
+      ->required();
+  if (auto done = parse(app, argc, argv)) return *done;
+  return import_into(arguments);
+}
+
+int run_export(int argc, char** argv) {
+  CLI::App app("Copies what is in a store, or in a directory of it, into a directory: the reverse of `cairnfs import`.",
+               "cairnfs export");
+  Arguments arguments;
+  describe(app, &arguments);
+  app.add_option("STORE[:PATH]", arguments.store, "the store, or where it is mounted, and the directory in it")
+      ->required();
+  app.add_option("DIR", arguments.directory, "where to; is made if it is missing")->required();
+  if (auto done = parse(app, argc, argv)) return *done;
+  return export_from(arguments);
+}
+
+}  // namespace cairn::tools
