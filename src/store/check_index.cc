@@ -74,8 +74,7 @@ Result<void> walk(Walk& w) {
   std::vector<std::shared_ptr<const index::Table>> held;
   for (const LogLevel& level : w.version.log) inputs.push_back(level.iterate(false));
   for (const auto& segment : w.version.segments->all()) {
-    if (segment->meta().kind == format::SegmentKind::kExtent) continue;
-    if (segment->meta().kind == format::SegmentKind::kLog && !segment->covered()) continue;  // a level
+    if (segment->meta().kind == format::SegmentKind::kExtent || !segment->covered()) continue;  // that is a level
     auto footer = segment->footer();
     if (!footer && footer.error().code == ErrorCode::kIo) return fail(footer.error());
     if (!footer) return fail(ErrorCode::kCorrupt, footer.error().message);

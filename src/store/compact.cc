@@ -102,7 +102,7 @@ std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& versio
   };
   const auto sparse = [&](size_t i) {
     const Segment& s = *all[i];
-    return s.meta().kind != format::SegmentKind::kExtent && is_covered(s) && !is_in(uncompactable_, s.id()) &&
+    return s.meta().kind != format::SegmentKind::kExtent && s.covered() && !is_in(uncompactable_, s.id()) &&
            !is_in(erase_only_, s.id()) && static_cast<double>(live(i)) < threshold * static_cast<double>(on_disk(i));
   };
   std::optional<size_t> best;

@@ -22,9 +22,6 @@
 
 namespace cairn::store {
 
-// Its entries are in a run, so nobody needs its footer to find anything.
-inline bool is_covered(const Segment& s) { return s.meta().kind == format::SegmentKind::kCompacted || s.covered(); }
-
 // One step after the other, never two at once: hence kills, merges and compaction never race each other (design §4.4, §4.5).
 //
 //  1. kills    for each sealed log segment, oldest first: which older records did its records replace?

@@ -299,8 +299,8 @@ void settle_ownership(Rebuild& r, const FoundMap& map) {
 
 // ---- The index ----
 
-// What is not dead. Compacted and mapped segments only: of what is younger than the map the store itself finds out at the next open
-// what it replaced, so those stay levels of their own.
+// What is not dead. Mapped segments only: of what is younger than the map the store itself finds out at the next open what it
+// replaced, so those stay levels of their own.
 class LiveEntries final : public index::Iterator {
  public:
   LiveEntries(std::shared_ptr<const index::Table> footer, std::shared_ptr<const Segment> segment,
@@ -337,9 +337,9 @@ class LiveEntries final : public index::Iterator {
   std::unique_ptr<index::Iterator> inner_;
 };
 
-bool belongs_in_run(const Source& s, const FoundMap& map) {
-  return s.header.kind == format::SegmentKind::kCompacted || s.meta.range.last <= map.header.through;
-}
+// Of compactions too: where the newest map is damaged, an older one may not reach what was compacted after it, and a run is
+// older than any level.
+bool belongs_in_run(const Source& s, const FoundMap& map) { return s.meta.range.last <= map.header.through; }
 
 Result<index::ManifestRun> write_tables(Rebuild& r, const FoundMap& map, uint64_t& next_table) {
   Liveness liveness;

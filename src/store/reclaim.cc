@@ -43,7 +43,7 @@ Result<bool> Maintenance::punch_step() {
   for (const Punchable& p : punchable_) {
     const auto* segment = version->segments->find(p.segment);
     if (!segment) continue;  // compacted, or gone as a whole
-    const bool ready = count < kPunchedAtOnce && is_covered(**segment) && !catalog_->readers_before(p.readers);
+    const bool ready = count < kPunchedAtOnce && (*segment)->covered() && !catalog_->readers_before(p.readers);
     if (ready) ++count;
     (ready ? chosen[p.segment] : left).push_back(p);
   }
@@ -86,7 +86,7 @@ Maintenance::Balance Maintenance::balance(const Version& version, bool only_cove
   Balance out;
   for (const auto& segment : version.segments->all()) {
     const index::ManifestSegment& meta = segment->meta();
-    if (meta.kind == format::SegmentKind::kExtent || (only_covered && !is_covered(*segment))) continue;
+    if (meta.kind == format::SegmentKind::kExtent || (only_covered && !segment->covered())) continue;
     const uint64_t live = live_of(*segment);
     const uint64_t overhead = meta.file_size - std::min(meta.file_size, meta.record_bytes);
     out.live += live;

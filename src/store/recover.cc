@@ -60,7 +60,7 @@ Result<void> load_named(State& s) {
     auto segment = std::make_shared<const Segment>(meta, c.files);
     s.segments.push_back(segment);
     s.highest_id = std::max(s.highest_id, meta.id);
-    if (meta.kind == format::SegmentKind::kLog && !meta.covered)
+    if (meta.kind != format::SegmentKind::kExtent && !meta.covered)
       s.levels.push_back({segment, nullptr, nullptr, nullptr});
   }
   s.last_log = m.last_log;

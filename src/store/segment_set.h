@@ -45,7 +45,7 @@ class Segment {
   Result<Value> read(ByteView key, const format::IndexEntry& entry) const;
   Result<std::shared_ptr<const io::File>> file() const;
 
-  // Its entries are in a run.
+  // Its entries are in a run, so nobody needs its footer to find anything.
   [[nodiscard]] bool covered() const { return covered_.load(std::memory_order_relaxed); }
   void mark_covered() const { covered_.store(true, std::memory_order_relaxed); }
   // Bytes of the file that were given back to the disk inside it: dead values (design §4.5).
