@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -276,6 +277,39 @@ TEST_F(BadStore, AManifestOfEarlierIsOpenedRightlyOrRefused) {
   options.rebuild_index = true;
   ASSERT_TRUE(fsck(*env_, kPath, options).has_value());
   expect_right_or_refused(true);
+}
+
+// Then the chain of headers alone says what belongs to the log; of a gap in it nothing can be read as if it had never been.
+TEST_F(BadStore, ASegmentThatIsMissingBehindAManifestOfEarlierIsNoticed) {
+  const std::string older = env_->content("/store/manifest");
+  const std::vector<std::string> before = env_->list("/store/segments");
+  {
+    auto store = Store::open(*env_, kPath, quiet());
+    ASSERT_TRUE(store.has_value());
+    for (int i = 0; i < 4; ++i) {
+      put(**store, fmt::format("more{}", i), value_of(3, i));
+      ASSERT_TRUE((*store)->seal().has_value());
+    }
+    auto next = std::make_unique<io::SimEnv>(env_->kill());
+    store->reset();
+    env_ = std::move(next);
+  }
+  place(*env_, "/store", "manifest", older);
+  int tried = 0;
+  for (int i = 0; i < 3; ++i) {  // not the last, behind which is nothing that could tell
+    for (const std::string& name : env_->list("/store/segments")) {
+      const bool is_old = std::find(before.begin(), before.end(), name) != before.end();
+      if (is_old || env_->content(kSegments + name).find(fmt::format("more{}value", i)) == std::string::npos) continue;
+      SCOPED_TRACE(name);
+      io::SimEnv env = env_->peek_crash(io::kNothingLost);
+      env.remove(kSegments + name);
+      const auto store = Store::open(env, kPath, quiet());
+      ASSERT_FALSE(store.has_value()) << "opens without what was in it";
+      EXPECT_NE(store.error().message.find("fsck.cairnfs"), std::string::npos) << store.error().message;
+      ++tried;
+    }
+  }
+  EXPECT_EQ(tried, 3);
 }
 
 // The index is ahead: the manifest of later, with the segments of earlier.

@@ -74,6 +74,25 @@ TEST_F(StoreCrash, ANumberThatOnlyACrashKnowsOfIsNotGivenOutAgain) {
   }
 }
 
+// The file that tells goes when the store is opened: before that, the manifest has to know it.
+TEST_F(StoreCrash, ANumberThatOnlyACrashKnowsOfOutlivesACrashOfTheNextStart) {
+  const uint64_t first = store_->next_number();
+  io::SimEnv next = power_cut(env_, store_);
+  next.keep_history();
+  auto opened = open(next);
+  ASSERT_NE(opened, nullptr);
+  const size_t calls = next.mutations().size();
+  ASSERT_GT(calls, 3U);
+  for (size_t k = 0; k <= calls; ++k) {
+    for (const auto& choice : {io::kAllLost, io::kNothingLost, io::random_crash(k)}) {
+      io::SimEnv last = next.crash_before(k, choice);
+      const auto store = open(last);
+      ASSERT_NE(store, nullptr);
+      EXPECT_GT(store->next_number(), first) << "crashed before call " << k << " of the start";
+    }
+  }
+}
+
 TEST_F(StoreCrash, WhatAStartAfterAKillShowedSurvivesAPowerCut) {
   for (int round = 0; round < 12; ++round) {
     for (int i = 0; i < 12; ++i) put(fmt::format("key{}", i), std::string(4000, static_cast<char>('a' + round)));
