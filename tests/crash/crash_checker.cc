@@ -173,7 +173,7 @@ Result<Look> Checker::examine(io::SimDisk state, uint64_t hash, Ino inodes_end) 
   }
   if (with_fsck || chosen(hash, 2, effort_.go_on_one_in)) TRY(go_on(state.fork(), look, inodes_end, with_fsck));
   if (chosen(hash, 3, effort_.rebuild_one_in)) TRY(rebuild(state.fork(), look));
-  if (chosen(hash, 4, effort_.recover_one_in)) TRY(crash_recovery(state.fork(), look, 1));
+  if (chosen(hash, 4, effort_.recover_one_in)) TRY(crash_recovery(state.fork(), {look, inodes_end}, 1));
   return look;
 }
 
@@ -231,11 +231,12 @@ Result<void> Checker::rebuild(io::SimDisk state, const Look& look) {
 }
 
 // Opening writes too: whatever a crash leaves of that, the next opening finds the same tree.
-Result<void> Checker::crash_recovery(io::SimDisk state, const Look& look, int depth) {
+Result<void> Checker::crash_recovery(io::SimDisk state, const Seen& seen, int depth) {
   constexpr int kDepth = 3;
   constexpr size_t kCalls = 6;  // that are tried
   io::SimEnv env(std::move(state), random_.next());
   env.keep_history();
+  const Look& look = seen.look;
   TRY_ASSIGN(const Look opened, look_in(env));
   TRY(expect_same(opened, look, look.evicted + opened.evicted,
                   fmt::format("opening gives another tree, {} crashed openings later", depth - 1)));
@@ -245,16 +246,17 @@ Result<void> Checker::crash_recovery(io::SimDisk state, const Look& look, int de
     ++counts_.recoveries;
     const auto order = random_.coin() ? io::NameOrder::kOrdered : io::NameOrder::kAnything;
     io::SimDisk next = io::crash_at_random(env.disk_before(k), order, random_);
-    Look so_far = look;
-    so_far.evicted += opened.evicted;
+    Seen so_far = seen;
+    so_far.look.evicted += opened.evicted;
     if (depth < kDepth && random_.below(3) == 0) {
       TRY(crash_recovery(std::move(next), so_far, depth + 1));
       continue;
     }
-    io::SimEnv last(std::move(next), random_.next());
+    io::SimEnv last(next.fork(), random_.next());
     TRY_ASSIGN(const Look again, look_in(last));
-    TRY(expect_same(again, look, so_far.evicted + again.evicted,
+    TRY(expect_same(again, look, so_far.look.evicted + again.evicted,
                     fmt::format("{} crashed openings later the tree is another", depth)));
+    if (random_.below(8) == 0) TRY(go_on(std::move(next), again, seen.inodes_end, false));
   }
   return {};
 }

@@ -59,7 +59,12 @@ class Checker {
   // What is done with some of the states; `look` is what they show.
   Result<void> go_on(io::SimDisk state, const Look& look, Ino inodes_end, bool with_fsck);
   Result<void> rebuild(io::SimDisk state, const Look& look);
-  Result<void> crash_recovery(io::SimDisk state, const Look& look, int depth);
+  // What a state shows, and the numbers below which inodes had one before the crash.
+  struct Seen {
+    Look look;
+    Ino inodes_end = 0;
+  };
+  Result<void> crash_recovery(io::SimDisk state, const Seen& seen, int depth);
   [[nodiscard]] Result<void> expect_within_limit(const io::SimEnv& env) const;
   [[nodiscard]] bool chosen(uint64_t hash, uint64_t salt, uint64_t one_in) const;
 
