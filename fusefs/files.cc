@@ -53,6 +53,10 @@ void set_handle(fuse_file_info* fi) {
 }
 
 void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  if (frontend_of(req).no_open) {
+    fuse_reply_err(req, ENOSYS);
+    return;
+  }
   answer(
       req,
       [&] {

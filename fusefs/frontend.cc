@@ -55,7 +55,13 @@ void on_init(void* userdata, fuse_conn_info* conn) {
   want(conn, FUSE_CAP_READDIRPLUS_AUTO);
   want(conn, FUSE_CAP_PARALLEL_DIROPS);
   want(conn, FUSE_CAP_IOCTL_DIR);
-  want(conn, FUSE_CAP_ATOMIC_O_TRUNC);
+  // A kernel that does not ask us to open cannot ask us to truncate by it, and with this flag would not ask otherwise either.
+  frontend.no_open = frontend.no_open && can(*conn, FUSE_CAP_NO_OPEN_SUPPORT);
+  if (frontend.no_open) {
+    refuse(conn, FUSE_CAP_ATOMIC_O_TRUNC);
+  } else {
+    want(conn, FUSE_CAP_ATOMIC_O_TRUNC);
+  }
   if (frontend.acl) {
     want(conn, FUSE_CAP_POSIX_ACL);
     want(conn, FUSE_CAP_DONT_MASK);  // a directory's default list takes the place of the umask

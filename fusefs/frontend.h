@@ -34,8 +34,9 @@ struct Frontend {
   const Mode mode;
   const bool acl;  // POSIX access control lists are asked of the kernel and accepted
   ErrorLog errors;
-  bool no_opendir = false;          // the kernel understands ENOSYS to opendir as "never ask"
-  bool kill_suidgid = false;        // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
+  bool no_open = false;       // ENOSYS to open, which the kernel understands as "never ask"; set before the session
+  bool no_opendir = false;    // the kernel understands ENOSYS to opendir as "never ask"
+  bool kill_suidgid = false;  // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
   fuse_session* session = nullptr;  // set before the first request
   PageWrites page_writes;
   SyncQueue syncs;                     // cas: requests that wait for the disk

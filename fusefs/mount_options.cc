@@ -21,15 +21,15 @@ constexpr uint64_t kMaxThreads = 64;
 constexpr uint64_t kMaxMinAgeS = 365ull * 24 * 3600;
 
 constexpr std::string_view kValid =
-    "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, acl, noacl, relatime, "
-    "noatime, commit_interval=MS, cache_size=SIZE, min_age=SECONDS, max_threads=N, io_uring=auto|on|off";
+    "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, acl, noacl, no_open, "
+    "relatime, noatime, commit_interval=MS, cache_size=SIZE, min_age=SECONDS, max_threads=N, io_uring=auto|on|off";
 
 struct Flag {
   std::string_view name;
   bool MountOptions::*field;
   bool value;
 };
-constexpr std::array<Flag, 16> kFlags = {{
+constexpr std::array<Flag, 17> kFlags = {{
     {"ro", &MountOptions::read_only, true},
     {"rw", &MountOptions::read_only, false},
     {"allow_other", &MountOptions::allow_other, true},
@@ -42,6 +42,7 @@ constexpr std::array<Flag, 16> kFlags = {{
     {"noexec", &MountOptions::exec, false},
     {"acl", &MountOptions::acl, true},
     {"noacl", &MountOptions::acl, false},
+    {"no_open", &MountOptions::no_open, true},
     {"atime", &MountOptions::relatime, true},
     {"relatime", &MountOptions::relatime, true},
     {"noatime", &MountOptions::relatime, false},

@@ -26,6 +26,7 @@ struct MountOptions {
   bool exec = true;
   bool relatime = true;  // false: noatime
   bool acl = false;      // POSIX access control lists
+  bool no_open = false;  // cas mode: the kernel opens and closes files by itself
   uint64_t commit_interval_ms = 1000;
   uint64_t cache_bytes = 96ull << 20;  // for index blocks and decompressed chunks together
   uint64_t min_age_s = 60;             // cache mode: younger files are evicted last

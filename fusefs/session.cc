@@ -102,6 +102,7 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   };
   fuse_set_log_func(cairn_fuse_log);
   Frontend frontend(fs, mode, options.mount.acl, options.logger);
+  frontend.no_open = options.mount.no_open;
   const SessionPtr session = make_session(&frontend, options);
   if (!session) return cannot_mount();
   frontend.session = session.get();

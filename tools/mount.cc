@@ -150,8 +150,14 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
   guard.emplace(request.store.string(), request.mount_point.string());
   auto store = open_store(request, store_options(request, logger));
   if (!store) return fail(std::move(store).error());
+  if (request.options.no_open && (*store)->stats().mode == Mode::kCache) {
+    return fail(ErrorCode::kUnsupported,
+                fmt::format("option no_open: {} is a cache, which has to see what is opened; leave the option out",
+                            request.store.string()));
+  }
   auto file_system = FileSystem::open(std::move(*store), {.relatime = request.options.relatime,
                                                           .acl = request.options.acl,
+                                                          .opens_counted = !request.options.no_open,
                                                           .min_age_s = request.options.min_age_s,
                                                           .logger = logger});
   if (!file_system) return fail(std::move(file_system).error());
@@ -205,8 +211,8 @@ void describe(CLI::App& app, Arguments* arguments) {
   app.add_option("STORE", arguments->store, "the store")->required();
   app.add_option("MOUNTPOINT", arguments->mount_point, "an existing directory")->required();
   app.add_option("-o", arguments->options,
-                 "comma-separated: ro, [no]allow_other, [no]suid, [no]dev, [no]exec, [no]acl, relatime, noatime, "
-                 "commit_interval=MS, cache_size=SIZE, min_age=SECONDS, max_threads=N, io_uring=auto|on|off")
+                 "comma-separated: ro, [no]allow_other, [no]suid, [no]dev, [no]exec, [no]acl, no_open, relatime, "
+                 "noatime, commit_interval=MS, cache_size=SIZE, min_age=SECONDS, max_threads=N, io_uring=auto|on|off")
       ->allow_extra_args(false);
 }
 

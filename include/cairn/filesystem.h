@@ -108,9 +108,9 @@ enum FallocateFlags : uint32_t { kFallocKeepSize = 1, kFallocPunch = 2, kFallocZ
 struct FsOptions {
   bool relatime = true;  // false: noatime
   bool acl = false;      // POSIX access control lists: new inodes inherit them, chmod changes them
-  bool opens_counted =
-      true;  // false: the kernel sends no open() and release() (no_open), so that an inode without names must
-             // live until its lookup count is zero; otherwise until nobody has it open
+  // False: there may be files in use that open() was not called for (-o no_open). A file without names then lives until its
+  // lookup count is zero, and opens are not counted; release() is not needed, but writes partial chunks to the log.
+  bool opens_counted = true;
   uint64_t min_age_s = 60;                 // cache mode: what is younger, or was changed since, is evicted last
   std::shared_ptr<spdlog::logger> logger;  // none: silent
 };

@@ -139,7 +139,8 @@ Result<void> FileSystem::rename(Ino parent, ByteView name, Ino new_parent, ByteV
 
 Result<Attr> FileSystem::create(Ino parent, ByteView name, uint32_t mode, const Caller& caller) {
   const uint32_t full = S_IFREG | (mode & 07777);
-  return tree::make_node(impl_->tree, parent, name, {.mode = full, .rdev = 0, .target = {}, .open = true}, caller);
+  return tree::make_node(impl_->tree, parent, name,
+                         {.mode = full, .rdev = 0, .target = {}, .open = impl_->tree.options.opens_counted}, caller);
 }
 
 Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
@@ -150,7 +151,7 @@ Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
   {
     const ReadLock lock(inode->mutex);
     TRY(require_usable(*inode));
-    tree.inodes.count_open(*inode);
+    if (tree.options.opens_counted) tree.inodes.count_open(*inode);
     tree.evictor.used(ino);
     ++tree.traffic.hits;
     attr = tree::to_attr(ino, inode->attributes);
@@ -166,7 +167,7 @@ Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
 
 void FileSystem::release(Ino ino) {
   tree::Tree& tree = impl_->tree;
-  const tree::InodeRef inode = tree.inodes.release(ino);
+  const tree::InodeRef inode = tree.options.opens_counted ? tree.inodes.release(ino) : tree.inodes.get(ino);
   if (!inode) return;
   tree.evictor.released();
   const bool was_new = inode->new_open.exchange(false);

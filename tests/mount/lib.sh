@@ -55,9 +55,9 @@ make_store() {
   [ "$mode" = cas ] || limit=(--limit "$cache_limit")
   mkfs.cairnfs --mode "$mode" "${limit[@]}" "$@" "$store"
 }
-# mount_store [mount options]
+# mount_store [mount options]. CAIRNFS_OPTIONS adds some to those of every mount.
 mount_store() {
-  cairnfs mount "$@" "$store" "$mnt"
+  cairnfs mount "$@" ${CAIRNFS_OPTIONS:+-o "$CAIRNFS_OPTIONS"} "$store" "$mnt"
   mounted+=("$mnt")
   is_mounted "$mnt" || fail "mount returned, but nothing is mounted on $mnt"
 }

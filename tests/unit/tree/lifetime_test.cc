@@ -180,6 +180,25 @@ TEST_F(Lifetime, WithoutOpensALookupCountKeepsAnUnlinkedFile) {
   EXPECT_EQ(keys_left(), 0u);
 }
 
+TEST_F(Lifetime, WithoutOpensNothingIsCountedAndReleaseStillWritesWhatIsBuffered) {
+  unmount();
+  fs_options_.opens_counted = false;
+  mount();
+  const Ino f = ok(fs_->create(kRootIno, "f", 0644, kUser)).ino;
+  ok(fs_->open(f, false, false));
+  fs_->forget(f, 1);
+  EXPECT_EQ(fs_->known_inodes(), 0u);
+  const auto logged = [this] { return fs_->store_stats().last_seq; };
+  const uint64_t before = logged();
+  write(f, 0, "partial");
+  EXPECT_EQ(logged(), before) << "a partial chunk is buffered";
+  fs_->release(f);  // some kernels send it after a create
+  EXPECT_GT(logged(), before);
+  unmount();
+  mount();
+  EXPECT_EQ(read(f), "partial");
+}
+
 TEST_F(Lifetime, CountsAreExact) {
   const Ino f = file(kRootIno, "f");
   EXPECT_EQ(fs_->known_inodes(), 1u);
