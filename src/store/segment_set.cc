@@ -52,8 +52,11 @@ Result<Value> Segment::read(ByteView key, const format::IndexEntry& entry) const
 
 Result<void> Segment::find_punched() const {
   auto opened = files_->directory->open(file_name_, {});
-  if (!opened && opened.error().code == ErrorCode::kNotFound) return {};
-  if (!opened) return fail(opened.error());
+  if (!opened) {
+    const ErrorCode why = opened.error().code;
+    if (why == ErrorCode::kNotFound || why == ErrorCode::kInvalid) return {};  // reading it is an error
+    return fail(opened.error());
+  }
   TRY_ASSIGN(const auto stat, (*opened)->stat());
   punched_ = std::max(punched(), meta_.file_size - std::min(meta_.file_size, stat.allocated));
   return {};

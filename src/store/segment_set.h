@@ -50,7 +50,7 @@ class Segment {
   void mark_covered() const { covered_.store(true, std::memory_order_relaxed); }
   // Bytes of the file that were given back to the disk inside it: dead values (design §4.5).
   [[nodiscard]] uint64_t punched() const { return punched_.load(std::memory_order_relaxed); }
-  // Looks at the file. kIo, and a file that is missing counts as all there.
+  // Looks at the file. kIo; what is missing or no regular file counts as all there.
   Result<void> find_punched() const;
   // What Room was charged for it.
   [[nodiscard]] uint64_t charge() const;
