@@ -112,7 +112,8 @@ Result<void> Checker::check_kill(Run& run, size_t k) {
   for (size_t j = calls - std::min(calls, random_.below(step)); j <= calls; j -= std::min(j, step)) {
     ++counts_.kills;
     const auto order = random_.coin() ? io::NameOrder::kOrdered : io::NameOrder::kAnything;
-    io::SimEnv next(io::crash_at_random(env.disk_before(j), order, random_), random_.next());
+    io::SimDisk left = io::crash_at_random(env.disk_before(j), order, random_);
+    io::SimEnv next(std::move(left), random_.next());
     const auto again = look_in(next);
     if (!again)
       return fail(again.error().code,

@@ -52,7 +52,8 @@ Setting setting_at_the_limit(bool large) {
 std::string some_path(io::SimRandom& random) {
   static constexpr std::array kDirs = {"", "", "d/", "e/", "d/e/"};
   static constexpr std::array kNames = {"a", "b", "c", "d", "e"};
-  return std::string(kDirs.at(random.below(kDirs.size()))) + kNames.at(random.below(kNames.size()));
+  const std::string name = kNames.at(random.below(kNames.size()));  // not an operand: compilers differ in their order
+  return kDirs.at(random.below(kDirs.size())) + name;
 }
 
 // How often each kind comes; the order is that of Op::Kind.
