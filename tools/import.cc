@@ -16,6 +16,7 @@
 
 #include "fusefs/mount_table.h"
 #include "tools/command.h"
+#include "tools/common.h"
 #include "tools/transfer/progress.h"
 #include "tools/transfer/transfer.h"
 #include "tools/transfer/tree.h"
@@ -56,12 +57,9 @@ Result<StorePath> parse_store_path(const std::string& text) {
   auto store = fusefs::canonical_mount_point(text.substr(0, end));
   if (!store) return fail(std::move(store).error());
   StorePath where{std::move(*store), text.substr(std::min(end + 1, text.size())), {}};
-  for (const fusefs::MountEntry& entry : fusefs::mount_table()) {
-    if (entry.type != fusefs::kFsType) continue;
-    if (entry.source == where.store || entry.point == where.store) {
-      where.store = entry.source;
-      where.mount = entry.point;
-    }
+  if (const auto mount = mount_of(where.store)) {
+    where.store = mount->source;
+    where.mount = mount->point;
   }
   return where;
 }
@@ -71,10 +69,6 @@ Result<void> check_apart(const std::string& directory, const StorePath& where) {
   std::error_code error;
   const fs::path outer = fs::weakly_canonical(directory, error);
   if (error) return fail(ErrorCode::kIo, fmt::format("{}: {}", directory, error.message()));
-  const auto is_within = [](const fs::path& inner, const fs::path& of) {
-    const fs::path relative = inner.lexically_relative(of);
-    return !relative.empty() && *relative.begin() != "..";
-  };
   for (const fs::path& other : {where.store, fs::path(where.mount.value_or(where.store.string()))}) {
     if (is_within(other, outer) || is_within(outer, other))
       return fail(ErrorCode::kInvalid,

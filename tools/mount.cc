@@ -25,6 +25,7 @@
 #include "fusefs/session.h"
 #include "tools/background.h"
 #include "tools/command.h"
+#include "tools/common.h"
 
 namespace cairn::tools {
 namespace {
@@ -40,12 +41,6 @@ struct Request {
   fusefs::Transport transport;
   bool foreground = false;
 };
-
-// True if `inner` is `outer` or lies below it. Both canonical.
-bool is_within(const fs::path& inner, const fs::path& outer) {
-  const fs::path relative = inner.lexically_relative(outer);
-  return !relative.empty() && *relative.begin() != "..";
-}
 
 Result<fs::path> check_store(const std::string& path) {
   std::error_code error;

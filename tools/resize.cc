@@ -17,11 +17,10 @@
 #include "fusefs/resizer.h"
 #include "fusefs/size.h"
 #include "tools/command.h"
+#include "tools/common.h"
 
 namespace cairn::tools {
 namespace {
-
-namespace fs = std::filesystem;
 
 std::string system_error(int err) { return std::error_code(err, std::generic_category()).message(); }
 
@@ -60,12 +59,7 @@ Result<void> resize_unmounted(const std::string& path, uint64_t limit) {
 Result<void> resize(const std::string& path, uint64_t limit) {
   auto point = fusefs::canonical_mount_point(path);
   if (!point) return fail(std::move(point).error());
-  const auto table = fusefs::mount_table();
-  if (const auto entry = fusefs::mounted_at(table, point->string()); entry && entry->type == fusefs::kFsType)
-    return resize_mounted(point->string(), limit);
-  for (const fusefs::MountEntry& entry : table) {
-    if (entry.type == fusefs::kFsType && entry.source == *point) return resize_mounted(entry.point, limit);
-  }
+  if (const auto mount = mount_of(*point)) return resize_mounted(mount->point, limit);
   return resize_unmounted(point->string(), limit);
 }
 

@@ -13,6 +13,7 @@
 #include "fusefs/mount_table.h"
 #include "fusefs/stats.h"
 #include "tools/command.h"
+#include "tools/common.h"
 
 namespace cairn::tools {
 namespace {
@@ -37,14 +38,6 @@ Result<std::string> read_stats(const std::string& path) {
   return text;
 }
 
-std::string bytes(uint64_t n) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  double value = static_cast<double>(n);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
-  return unit == 0 ? fmt::format("{} B", n) : fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
 std::string duration(int64_t seconds) {
   if (seconds < 0) return "nothing was evicted yet";
   if (seconds < 120) return fmt::format("{} s", seconds);
@@ -65,15 +58,15 @@ std::string factor(double value) { return value > 0 ? fmt::format("{:.2f}", valu
 void print_space(const Json& j) {
   const auto number = [&j](const char* name) { return j.value(name, uint64_t{0}); };
   row("mode", j.value("mode", ""));
-  if (number("limit") != 0) row("limit", bytes(number("limit")));
-  row("allocated", bytes(number("allocated_bytes")));
-  row("live", bytes(number("live_bytes")));
+  if (number("limit") != 0) row("limit", human_size(number("limit")));
+  row("allocated", human_size(number("allocated_bytes")));
+  row("live", human_size(number("live_bytes")));
   row("space amplification", factor(j.value("space_amplification", 0.0)));
   row("write amplification", factor(j.value("write_amplification", 0.0)));
-  row("pinned", fmt::format("{} in {} files", bytes(number("pinned_bytes")), number("pinned_files")));
+  row("pinned", fmt::format("{} in {} files", human_size(number("pinned_bytes")), number("pinned_files")));
   if (number("degraded") != 0) {
     row("degraded",
-        fmt::format("{} only in memory: {}", bytes(number("unwritten_bytes")), j.value("degraded_reason", "")));
+        fmt::format("{} only in memory: {}", human_size(number("unwritten_bytes")), j.value("degraded_reason", "")));
   }
   if (number("read_only") != 0) row("read-only", j.value("read_only_reason", ""));
 }
@@ -84,11 +77,11 @@ void print_traffic(const Json& j) {
   const uint64_t misses = number("misses");
   row("hits", fmt::format("{} (hit ratio {})", hits, ratio(hits, hits + misses)));
   row("misses", fmt::format("{}", misses));
-  row("written", bytes(number("bytes_in")));
-  row("read", bytes(number("bytes_out")));
+  row("written", human_size(number("bytes_in")));
+  row("read", human_size(number("bytes_out")));
   row("evicted", fmt::format("{} cold, {} young, {} in groups, {} damaged; {} directories; {}", number("evicted_cold"),
                              number("evicted_young"), number("evicted_group"), number("evicted_damaged"),
-                             number("evicted_directories"), bytes(number("evicted_bytes"))));
+                             number("evicted_directories"), human_size(number("evicted_bytes"))));
   row("last used before", duration(j.value("retention_s", int64_t{-1})));
   row("damaged reads", fmt::format("{}", number("corrupt_reads")));
 }

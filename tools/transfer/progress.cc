@@ -1,7 +1,6 @@
 #include "tools/transfer/progress.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <utility>
 #include <vector>
@@ -9,6 +8,8 @@
 #include <sys/stat.h>
 
 #include <fmt/format.h>
+
+#include "tools/common.h"
 
 namespace cairn::tools {
 namespace {
@@ -22,20 +23,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 }  // namespace
-
-std::string human_size(uint64_t bytes) {
-  constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  return fmt::format("{:.{}f} {}", value, unit == 0 || value >= 100 ? 0 : 1, kUnits.at(unit));
-}
-
-std::string human_duration(double seconds) {
-  const auto whole = static_cast<uint64_t>(std::max(0.0, seconds) + 0.5);
-  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
-  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
-}
 
 Progress::Progress(Tree& source, const TransferCount& count)
     : source_(source),

@@ -38,8 +38,4 @@ class Progress {
   std::thread counter_, drawer_;
 };
 
-// "52 MiB", "1:05:09".
-std::string human_size(uint64_t bytes);
-std::string human_duration(double seconds);
-
 }  // namespace cairn::tools
