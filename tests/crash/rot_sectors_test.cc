@@ -86,13 +86,13 @@ TEST_P(RotSectors, AnyUnreadableSectorIsAnErrorAndNothingElse) {
 }
 
 TEST_P(RotSectors, AnySwappedSectorsAreFoundAndCostWhatTheyHeldAtMost) {
-  const uint64_t step = rot_step(29);
+  const RotShare share = rot_share(29);
   uint64_t pair = 0;
   for (const RotFile& file : world_.files) {
     for (uint64_t a = 0; a < sectors(file); ++a) {
       for (uint64_t b = a + 1; b < sectors(file); ++b) {
         if (sector(*world_.env, file, a) == sector(*world_.env, file, b)) continue;
-        if (++pair % step != 0) continue;
+        if (++pair % share.step != share.first) continue;
         SCOPED_TRACE(fmt::format("sectors {} and {} of {} swapped", a, b, file.path));
         io::SimEnv env = copy();
         env.swap_sectors(file.path, a, b);
@@ -104,13 +104,13 @@ TEST_P(RotSectors, AnySwappedSectorsAreFoundAndCostWhatTheyHeldAtMost) {
 }
 
 TEST_P(RotSectors, AnySectorOfAnotherFileIsFoundAndCostsWhatWasThereAtMost) {
-  const uint64_t step = rot_step(211);
+  const RotShare share = rot_share(211);
   uint64_t pair = 0;
   for (const RotFile& file : world_.files) {
     for (const RotFile& other : world_.files) {
       for (uint64_t from = 0; &file != &other && from < sectors(other); ++from) {
         for (uint64_t n = 0; n < sectors(file); ++n) {
-          if (++pair % step != 0) continue;
+          if (++pair % share.step != share.first) continue;
           const Bytes wrong = sector(*world_.env, other, from);
           if (wrong == sector(*world_.env, file, n)) continue;
           SCOPED_TRACE(fmt::format("sector {} of {} came to sector {} of {}", from, other.path, n, file.path));
@@ -150,9 +150,9 @@ INSTANTIATE_TEST_SUITE_P(Stores, RotSectors, testing::Bool(),
 class RotFiles : public RotSectors {};
 
 TEST_P(RotFiles, CutAtAnyByteAreFoundAndCostWhatIsMissingAtMost) {
-  const uint64_t step = rot_step(97);
+  const RotShare share = rot_share(97);
   for (const RotFile& file : world_.files) {
-    for (uint64_t size = 0; size < file.size; size += step) {
+    for (uint64_t size = share.first; size < file.size; size += share.step) {
       SCOPED_TRACE(fmt::format("{} cut to {} bytes", file.path, size));
       io::SimEnv env = copy();
       env.truncate(file.path, size);

@@ -332,11 +332,13 @@ RotWorld killed_store(const char* compression) {
   return make_world(builder, true);
 }
 
-uint64_t rot_step(uint64_t usual) {
+RotShare rot_share(uint64_t usual) {
   const char* value = std::getenv("CAIRNFS_ROT");
-  if (value == nullptr) return usual;
-  const uint64_t number = std::strtoull(value, nullptr, 10);
-  return number == 0 ? 1 : number;
+  if (value == nullptr) return {.step = usual};
+  char* end = nullptr;
+  RotShare out{.step = std::max<uint64_t>(1, std::strtoull(value, &end, 10))};
+  if (*end == ':') out.first = std::strtoull(end + 1, nullptr, 10) % out.step;
+  return out;
 }
 
 // ---- Checking ----

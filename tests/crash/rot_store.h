@@ -54,8 +54,13 @@ RotWorld closed_store(const char* compression);
 // The same, killed: also an open segment of which some commits are known to be durable, and a prepared one.
 RotWorld killed_store(const char* compression);
 
-// How far from one place of a damage to the next: `usual`, or 1 if CAIRNFS_ROT is `all`; a number in it is taken as it is.
-uint64_t rot_step(uint64_t usual);
+// Which places are damaged: each step-th, from the first on. `usual` steps, or all places if CAIRNFS_ROT is `all`; `N` in it are
+// N steps, and `N:FIRST` says where they begin, so that several processes share the work.
+struct RotShare {
+  uint64_t step = 1;
+  uint64_t first = 0;  // less than `step`
+};
+RotShare rot_share(uint64_t usual);
 
 // What rot must leave. run() adds a gtest failure for each promise that does not hold.
 struct RotCheck {
