@@ -118,6 +118,25 @@ TEST_F(StoreCrash, WhatAStartAfterAKillShowedSurvivesAPowerCut) {
   EXPECT_GT(tried, 3U);
 }
 
+// What is synced may lie in segments before the open one, of which the seal is still to come.
+TEST_F(StoreCrash, ASyncCoversWhatIsInSegmentsThatAreNotSealedYet) {
+  size_t tried = 0;
+  for (int i = 0; i < 120; ++i) {
+    put(fmt::format("key{:03}", i), std::string(4000, 'x'));
+    if (i % 7 != 0) continue;
+    ASSERT_TRUE(store_->sync());
+    for (const auto& choice : {io::kAllLost, io::random_crash(static_cast<uint64_t>(i))}) {
+      io::SimEnv after = env_.peek_crash(choice);
+      const auto store = open(after);
+      ASSERT_NE(store, nullptr) << i;
+      ASSERT_GE(content(*store).size(), static_cast<size_t>(i) + 1);
+    }
+    ++tried;
+  }
+  EXPECT_GT(tried, 10U);
+  EXPECT_GT(store_->stats().seals, 2U);
+}
+
 TEST_F(StoreCrash, AtNoCallFsckCallsACrashDamage) {
   for (int i = 0; i < 40; ++i) put(fmt::format("key{}", i), std::string(4000, 'x'));
   ASSERT_TRUE(store_->sync());
