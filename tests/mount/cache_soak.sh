@@ -13,6 +13,12 @@ largest=2000000 # bytes of a file; most are below 62,500
 users() { python3 "$here/cache_users.py" --mixed "$@" "$mnt" 8 4 $((megabytes / 2)) "$largest"; }
 compare() { python3 "$here/cache_users.py" --mixed --compare "$mnt" "$largest"; }
 stat_of() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }
+evicted() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(sum(v for k, v in json.load(sys.stdin).items() if k.startswith('evicted_') and k not in ('evicted_bytes', 'evicted_directories')))"; }
+# What was asked for ahead of need still goes when the last writer has ended.
+wait_until_quiet() {
+  local before=-1 now
+  while now=$(evicted) && [ "$now" != "$before" ]; do before=$now && sleep 1; done
+}
 count_files() { find "$mnt" -type f | wc -l; }
 
 make_store
@@ -33,12 +39,14 @@ same "$(stat_of evicted_damaged)" 0 "damaged files"
 same "$(stat_of read_only)$(stat_of degraded)" 00 "read-only, degraded"
 [ "$(stat_of evicted_bytes)" -gt $((cache_limit / 4)) ] || fail "only $(stat_of evicted_bytes) bytes were evicted"
 say "$(cairnfs stat "$mnt" | grep -E '^(evicted|space_amp|write_amp|punched|compactions)' | tr -s ' \n' ' ')"
+wait_until_quiet
 left=$(count_files)
 umount_store
 check_store
 
 mount_store
-same "$(count_files)" "$left" "files after a restart"
+wait_until_quiet
+same "$(($(count_files) + $(evicted)))" "$left" "files after a restart"
 say "left at the end: $(compare)"
 umount_store
 exec {watch}>&-

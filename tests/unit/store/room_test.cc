@@ -279,6 +279,7 @@ TEST_F(Room, ACrashAtAnyTimeLeavesAStoreWithinItsLimitThatIsClean) {
       ASSERT_TRUE(done.has_value()) << done.error().message;
     }
     auto survivor = std::make_unique<io::SimEnv>(env_->crash(io::random_crash(rng())));
+    store_->set_room_hook({});  // which uses store_
     store_.reset();
     env_ = std::move(survivor);
     ASSERT_LE(env_->used(), kLimit);
