@@ -15,6 +15,8 @@ namespace {
 
 constexpr double kSparse = 0.5;              // a segment is a victim when less of it is alive
 constexpr double kSparseInNeed = 0.95;       // the same when room is short
+constexpr double kSparseOnFullDisk = 0.99;   // and when the disk is full: whatever gives anything
+constexpr uint64_t kLeastGain = 8 << 10;     // bytes: with less, what is written beside it takes as much
 constexpr size_t kMaxSources = 16;           // at most, in one compaction
 constexpr uint64_t kWriteBuffer = 1 << 20;   // bytes
 constexpr uint64_t kReadWindow = 256 << 10;  // bytes read at once, at least
@@ -84,47 +86,71 @@ Result<log::ScannedRecord> read_kept(const Segment& source, WindowedFile& file, 
   return out;
 }
 
+uint64_t on_disk(const Segment& s) { return s.meta().file_size - s.punched(); }
+
 uint64_t round_to_commit(uint64_t n) {
   return (n + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
 }
 
 }  // namespace
 
-// The neighbours that give most room back for what has to be copied. Garbage is judged globally: the sparsest segment starts the
-// pick, and grows over neighbours that are sparse too, as long as what lives of them fits one segment.
-std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& version) const {
-  const auto& all = version.segments->all();
-  const double threshold = wants_density(version) ? kSparseInNeed : kSparse;
-  const auto live = [&](size_t i) { return live_of(*all[i]); };
-  const auto on_disk = [&](size_t i) { return all[i]->meta().file_size - all[i]->punched(); };
-  const auto is_in = [](const std::vector<SegmentId>& ids, SegmentId id) {
-    return std::find(ids.begin(), ids.end(), id) != ids.end();
+// What is alive of a segment takes so much in another, about: the records and their share of the footer.
+uint64_t Maintenance::rewritten_size(const Segment& segment) const {
+  const index::ManifestSegment& meta = segment.meta();
+  const uint64_t live = live_of(segment);
+  if (meta.record_bytes == 0) return live;
+  const uint64_t fixed = meta.record_bytes + format::kSegmentHeaderSize;
+  return live + (meta.file_size - std::min(meta.file_size, fixed)) * live / meta.record_bytes;
+}
+
+bool Maintenance::is_sparse(const Segment& segment, double threshold) const {
+  const auto is_in = [&](const std::vector<SegmentId>& ids) {
+    return std::find(ids.begin(), ids.end(), segment.id()) != ids.end();
   };
-  const auto sparse = [&](size_t i) {
-    const Segment& s = *all[i];
-    return s.meta().kind != format::SegmentKind::kExtent && s.covered() && !is_in(uncompactable_, s.id()) &&
-           !is_in(erase_only_, s.id()) && static_cast<double>(live(i)) < threshold * static_cast<double>(on_disk(i));
+  if (segment.meta().kind == format::SegmentKind::kExtent || !segment.covered()) return false;
+  if (is_in(uncompactable_) || is_in(erase_only_)) return false;
+  // On a full disk every block counts, and what only looks sparse because its index is large gives none.
+  const uint64_t kept = in_need() ? format::kSegmentHeaderSize + rewritten_size(segment) : live_of(segment);
+  return static_cast<double>(kept) < threshold * static_cast<double>(on_disk(segment));
+}
+
+// From `best` over neighbours that are sparse too, as long as what lives of them fits one segment. None if nothing would come
+// of it: headers and the ends of blocks can make a tiny segment look sparse.
+std::optional<Maintenance::Pick> Maintenance::grow_pick(const SegmentSet& set, size_t best, double threshold) const {
+  const auto& all = set.all();
+  size_t first = best, last = best;
+  uint64_t sum = rewritten_size(*all[best]), before = on_disk(*all[best]);
+  const uint64_t room = config_.superblock.segment_size / 8 * (in_need() ? 7 : 4);
+  const auto take = [&](size_t i) {
+    const uint64_t size = rewritten_size(*all[i]);
+    if (!is_sparse(*all[i], threshold) || sum + size > room || last - first + 1 >= kMaxSources) return false;
+    sum += size;
+    before += on_disk(*all[i]);
+    return true;
   };
-  std::optional<size_t> best;
-  double best_share = 1;
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (!sparse(i)) continue;
-    const double share = static_cast<double>(live(i)) / static_cast<double>(on_disk(i));
-    if (!best || share < best_share) {
-      best = i;
-      best_share = share;
-    }
-  }
-  if (!best) return std::nullopt;
-  size_t first = *best, last = *best;
-  uint64_t sum = live(*best);
-  const uint64_t room = config_.superblock.segment_size / 2;
-  const auto can_take = [&](size_t i) { return sparse(i) && sum + live(i) <= room && last - first + 1 < kMaxSources; };
-  while (last + 1 < all.size() && can_take(last + 1)) sum += live(++last);
-  while (first > 0 && can_take(first - 1)) sum += live(--first);
+  while (last + 1 < all.size() && take(last + 1)) ++last;
+  while (first > 0 && take(first - 1)) --first;
+  const uint64_t after = sum == 0 ? 0 : round_to_commit(sum + format::kSegmentHeaderSize) + format::kCommitAlignment;
+  if (before < after + (in_need() ? kLeastGain : 1)) return std::nullopt;
   Pick pick;
   for (size_t i = first; i <= last; ++i) pick.sources.push_back(all[i]);
   return pick;
+}
+
+// The neighbours that give most room back for what has to be copied. Garbage is judged globally: the sparsest segment starts the
+// pick.
+std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& version) const {
+  const double threshold = in_need() ? kSparseOnFullDisk : wants_density(version) ? kSparseInNeed : kSparse;
+  const auto& all = version.segments->all();
+  std::vector<std::pair<double, size_t>> candidates;  // share that lives, place
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!is_sparse(*all[i], threshold)) continue;
+    candidates.emplace_back(static_cast<double>(live_of(*all[i])) / static_cast<double>(on_disk(*all[i])), i);
+  }
+  std::sort(candidates.begin(), candidates.end());
+  for (const auto& [share, i] : candidates)
+    if (auto pick = grow_pick(*version.segments, i, threshold)) return pick;
+  return std::nullopt;
 }
 
 Result<bool> Maintenance::compact_step() {
@@ -140,7 +166,7 @@ Result<bool> Maintenance::compact_step() {
     return true;
   }
   uint64_t before = 0;
-  for (const auto& s : pick->sources) before += s->meta().file_size - s->punched();
+  for (const auto& s : pick->sources) before += on_disk(*s);
   if (auto replaced = replace_segments(pick->sources, *compacted); !replaced) {
     if (*compacted) abandoned_.emplace_back((*compacted)->id(), (*compacted)->charge());
     return fail(replaced.error());

@@ -145,7 +145,7 @@ Result<log::PreparedFile> LogWriter::prepare_from_reserve(const format::SegmentH
   prepared.prepared = true;
   format::encode_segment_header_block(prepared, block.data());
   log::PreparedFile out{header.id, header.salt, format::segment_file_name(header.id), nullptr};
-  TRY_ASSIGN(out.file, config_.reserve->take_all_but_one(*config_.files->directory, out.name, block, true));
+  TRY_ASSIGN(out.file, config_.reserve->take_unless_last(*config_.files->directory, out.name, block, true));
   return out;
 }
 

@@ -134,7 +134,7 @@ Result<bool> Maintenance::map_step() {
     map_seq_ = SeqNo();
     erase_only_.clear();  // what they still had to hide is garbage now
   }
-  if (killed_since_map_ < kMapInterval || map_seq_ != SeqNo()) return false;
+  if (killed_since_map_ < (in_need() ? 1 : kMapInterval) || map_seq_ != SeqNo()) return false;
   auto changed = liveness_.take_changed();
   if (auto written = write_map(changed); !written) {
     liveness_.give_back_changed(changed);  // a later map must not say that it has them

@@ -100,6 +100,10 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   };
   [[nodiscard]] Balance balance(const Version& version, bool only_covered) const;
   [[nodiscard]] bool wants_density(const Version& version) const;
+  [[nodiscard]] bool in_need() const;
+  [[nodiscard]] uint64_t rewritten_size(const Segment& segment) const;
+  [[nodiscard]] bool is_sparse(const Segment& segment, double threshold) const;
+  [[nodiscard]] std::optional<Pick> grow_pick(const SegmentSet& all, size_t best, double threshold) const;
   std::optional<Pick> pick_victims(const Version& version) const;
   struct KeptRecord {
     Bytes key;

@@ -46,9 +46,12 @@ index::MergeOptions Maintenance::merge_options(bool bottom) {
   options.next_id = [this] { return catalog_->new_table_id(); };
   options.create = [this](TableId id, uint64_t size) { return create_table(id, size); };
   options.random = [this] { return config_.env->random(); };
-  // Temporary room is a share of a limit.
-  options.max_step_bytes = std::min(options.max_step_bytes, config_.room->maintenance_step());
-  options.max_table_bytes = std::min(options.max_table_bytes, std::max(options.max_step_bytes / 4, kMinTableBytes));
+  // Temporary room is a share of a limit; without one it goes with the segments, of which the reserve is made.
+  const uint64_t segment = config_.superblock.segment_size;
+  const uint64_t step = config_.room->limited() ? config_.room->maintenance_step() : 2 * segment;
+  options.max_step_bytes = std::min(options.max_step_bytes, step);
+  const uint64_t table = config_.room->limited() ? options.max_step_bytes / 4 : segment / 4;
+  options.max_table_bytes = std::min(options.max_table_bytes, std::max(table, kMinTableBytes));
   return options;
 }
 
@@ -68,7 +71,7 @@ Result<std::unique_ptr<io::File>> Maintenance::create_table(TableId id, uint64_t
   };
   auto file = create();
   if (!file && file.error().code == ErrorCode::kNoSpace && config_.reserve)
-    file = config_.reserve->take_all_but_one(*config_.index_directory, name, {}, false);
+    file = config_.reserve->take_unless_last(*config_.index_directory, name, {}, false);
   if (!file) return file;
   created_tables_.push_back({id, std::move(claim)});
   copied_bytes_ += size;
@@ -115,7 +118,8 @@ Result<bool> Maintenance::merge_step() {
   TRY(unlink_created());  // of a merge that failed
   const auto version = catalog_->current();
   auto merged = merge_footers(*version);
-  if (merged && !*merged) merged = merge_runs(*version);
+  // On a full disk only footers: compaction needs them covered. A merge of runs takes more room than it gives.
+  if (merged && !*merged && !in_need()) merged = merge_runs(*version);
   if (!merged && merged.error().code == ErrorCode::kNoSpace) {
     // Reclaiming goes on without it. Its inputs stay; there will be another attempt.
     config_.logger->warn("merge_postponed reason=\"{}\"", merged.error().message);
@@ -138,7 +142,7 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
     if (full) break;
     take.push_back(*level);
   }
-  if (take.size() < kMinFooters && !full) return false;
+  if (take.empty() || (take.size() < kMinFooters && !full && !in_need())) return false;
   std::vector<std::unique_ptr<index::Iterator>> inputs;
   for (auto level = take.rbegin(); level != take.rend(); ++level) inputs.push_back(level->iterate(false));
   auto merged = index::merge_iterators(std::move(inputs));

@@ -117,6 +117,11 @@ bool Maintenance::wants_density(const Version& version) const {
   return covered.dead > covered.allowed();
 }
 
+// A full disk without a limit (cas): what makes deleting work is used up, in part.
+bool Maintenance::in_need() const {
+  return !config_.room->limited() && (log_->is_short() || (config_.reserve && !config_.reserve->is_whole()));
+}
+
 // ---- Who is told ----
 
 // Asked for ahead of need: what is evicted takes a seal, its kills and an unlink until it is room.
@@ -135,6 +140,10 @@ Result<bool> Maintenance::room_step() {
   const bool asked = ask_for_evictions();
   if (!somebody && !log_->is_short()) return false;
   if (room.doomed() > 0 && log_->request_seal()) return false;  // the seal kicks
+  if (starving.free && in_need() && map_seq_ != SeqNo() && log_->durable() < map_seq_) {
+    TRY(log_->sync());  // what the map says makes erases garbage
+    return true;
+  }
   if (!somebody) return false;
   // Nothing more will come, unless something has happened since this pass began: then another look.
   bool settled = true;

@@ -9,6 +9,12 @@
 
 namespace cairn::store {
 
+namespace {
+
+constexpr uint64_t kKept = 2;  // files: one for a compaction, and one for the manifest that makes it count
+
+}  // namespace
+
 Result<std::unique_ptr<Reserve>> Reserve::open(io::Directory& store, uint64_t file_size, unsigned count, Room* room,
                                                std::shared_ptr<Logger> logger) {
   if (auto made = store.make_dir(kReserveDir); !made) {
@@ -25,13 +31,17 @@ Result<std::unique_ptr<Reserve>> Reserve::open(io::Directory& store, uint64_t fi
   return out;
 }
 
+uint64_t Reserve::wanted() const {
+  return room_->limited() ? count_ : std::max<uint64_t>(count_, room_->used() / (kStoreShare * file_size_));
+}
+
 Result<void> Reserve::adopt() {
   TRY_ASSIGN(const auto names, directory_->list());
   for (const std::string& name : names) {
     TRY_ASSIGN(auto file, directory_->open(name, {}));
     TRY_ASSIGN(const auto stat, file->stat());
     const bool whole = stat.size == file_size_ && stat.allocated >= file_size_;
-    if (whole && files_.size() < count_) {
+    if (whole && files_.size() < wanted()) {
       files_.push_back(name);
       room_->add(Room::charge(file_size_));
     } else {
@@ -43,7 +53,7 @@ Result<void> Reserve::adopt() {
 
 Result<void> Reserve::refill() {
   MutexLock lock(mu_);
-  for (unsigned i = 0; files_.size() < count_; ++i) {
+  for (unsigned i = 0; files_.size() < wanted(); ++i) {
     const auto name = fmt::format("{:016x}", i);
     if (std::find(files_.begin(), files_.end(), name) != files_.end()) continue;
     RoomClaim claim;
@@ -75,10 +85,10 @@ Result<std::unique_ptr<io::File>> Reserve::take(io::Directory& target, const std
   return take_locked(target, name, head, direct);
 }
 
-Result<std::unique_ptr<io::File>> Reserve::take_all_but_one(io::Directory& target, const std::string& name,
+Result<std::unique_ptr<io::File>> Reserve::take_unless_last(io::Directory& target, const std::string& name,
                                                             ByteView head, bool direct) {
   MutexLock lock(mu_);
-  if (files_.size() == 1 && count_ > 1)
+  if (files_.size() <= std::min<uint64_t>(kKept, wanted() / 2))
     return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk, and compaction needs the reserve", name));
   return take_locked(target, name, head, direct);
 }
@@ -110,7 +120,7 @@ Result<std::unique_ptr<io::File>> Reserve::take_locked(io::Directory& target, co
 
 bool Reserve::is_whole() const {
   MutexLock lock(mu_);
-  return files_.size() == count_;
+  return files_.size() >= wanted();
 }
 
 }  // namespace cairn::store

@@ -19,6 +19,10 @@ inline constexpr char kReserveDir[] = "reserve";
 // can be freed (a log segment for erases, a compacted segment, a table, the manifest), one of them is renamed into its place: no
 // block has to be found for it. refill() makes them anew once there is room (hazard 25).
 //
+// Erases of tiny files take about as much of the log as what they kill, and it may lie scattered over all segments: until a share
+// of a segment is dead, nothing can be had by compacting any. So without a limit the number of files grows with the store, to
+// that share of it (kStoreShare).
+//
 // What is in them means nothing; they come and go, and a store without them is whole. Charged to `room`, which outlives it.
 // Thread-safe.
 class Reserve {
@@ -31,13 +35,15 @@ class Reserve {
   // when none is left.
   Result<std::unique_ptr<io::File>> take(io::Directory& target, const std::string& name, ByteView head, bool direct)
       EXCLUDES(mu_);
-  // The same for what frees nothing by itself (a log segment, a table), which takes the last one only where there never is a second:
-  // compaction does free, and has to have a file left then.
-  Result<std::unique_ptr<io::File>> take_all_but_one(io::Directory& target, const std::string& name, ByteView head,
+  // The same for what frees nothing by itself (a log segment, a table): compaction does free, and has to have files left then, for
+  // itself and for the manifest. Only where there never are more than one it gets that one.
+  Result<std::unique_ptr<io::File>> take_unless_last(io::Directory& target, const std::string& name, ByteView head,
                                                      bool direct) EXCLUDES(mu_);
   // Makes what is missing. Having no room for it is no error.
   Result<void> refill() EXCLUDES(mu_);
   [[nodiscard]] bool is_whole() const EXCLUDES(mu_);
+
+  static constexpr uint64_t kStoreShare = 32;  // one part in so many of what the store takes
 
  private:
   Reserve(std::unique_ptr<io::Directory> directory, uint64_t file_size, unsigned count, Room* room,
@@ -51,10 +57,11 @@ class Reserve {
                                                 bool direct) REQUIRES(mu_);
   Result<void> adopt() REQUIRES(mu_);
   Result<void> make(const std::string& name) REQUIRES(mu_);
+  [[nodiscard]] uint64_t wanted() const;  // files
 
   const std::unique_ptr<io::Directory> directory_;
   const uint64_t file_size_;  // bytes
-  const unsigned count_;
+  const unsigned count_;      // files, at least
   Room* const room_;
   const std::shared_ptr<Logger> logger_;
   mutable Mutex mu_;  // held while files are made; nothing that locks is called under it, but for the disk

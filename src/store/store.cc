@@ -19,9 +19,9 @@ namespace {
 double ratio(uint64_t a, uint64_t b) { return static_cast<double>(a) / static_cast<double>(b); }
 
 constexpr uint64_t kBaseBytes = 64 << 10;  // superblock, lock, manifest, and the directories
-constexpr unsigned kReserveFiles =
-    3;  // two for the log (one is sealed only once there is the next), one for compaction
-constexpr uint64_t kReserveShare = 8;  // each takes at most one part in so many of the disk
+constexpr unsigned kReserveFiles = 6;  // four for the log (erases are garbage only two maps later), two for compaction
+constexpr unsigned kCacheReserveFiles = 3;  // out of the limit, which keeps more
+constexpr uint64_t kReserveShare = 8;       // each takes at most one part in so many of the disk
 
 // Files that hold nothing go; files that nobody can read are set aside, never deleted.
 Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {
@@ -78,8 +78,9 @@ Result<void> count_room(Store::Impl& impl) {
 
 Result<void> open_reserve(Store::Impl& impl) {
   TRY_ASSIGN(const auto space, impl.directory->space());
-  const auto affordable = static_cast<unsigned>(
-      std::min<uint64_t>(kReserveFiles, space.total / (kReserveShare * impl.superblock.segment_size)));
+  const auto affordable =
+      static_cast<unsigned>(std::min<uint64_t>(impl.room->limited() ? kCacheReserveFiles : kReserveFiles,
+                                               space.total / (kReserveShare * impl.superblock.segment_size)));
   if (affordable == 0) return {};  // on a disk this small it would be most of what there is
   TRY_ASSIGN(impl.reserve, store::Reserve::open(*impl.directory, impl.superblock.segment_size, affordable,
                                                 impl.room.get(), impl.logger));
