@@ -138,7 +138,8 @@ Result<void> Checker::check_state(Run& run, size_t k, io::SimDisk state, uint64_
   if (run.is_one_of(legal, seen->second)) return {};
   std::string allowed;
   for (size_t i = legal.first; i <= legal.last; ++i) allowed += fmt::format("- state {}:\n{}", i, run.state(i));
-  return fail(ErrorCode::kCorrupt, "what survived was never there, or less than was synced; there may be\n" + allowed);
+  return fail(ErrorCode::kCorrupt, "what survived was never there, or less than was synced:\n" + seen->second.text +
+                                       "there may be\n" + allowed);
 }
 
 // A crash is no damage: the store that opens has nothing to warn of.

@@ -171,11 +171,12 @@ Result<void> Run::take_away_evicted(const std::string& picture, Ino but, size_t 
   return {};
 }
 
-// A long write is done in pieces, each of whole chunks, and each correct by itself.
+// A long write is done in pieces, each of whole chunks, and each correct by itself; so is a hole across the end of a chunk (here
+// none is longer than a chunk).
 void Run::remember_parts(const Op& op, size_t begun) {
   const auto node = model_.find(op.path);
-  if (op.kind != Kind::kWrite && op.kind != Kind::kAppend) return;
-  const uint64_t begin = op.kind == Kind::kWrite ? op.offset : node->content.size();
+  if (op.kind != Kind::kWrite && op.kind != Kind::kAppend && op.kind != Kind::kPunch) return;
+  const uint64_t begin = op.kind == Kind::kAppend ? node->content.size() : op.offset;
   const std::string before = node->content;
   for (uint64_t end = (begin / chunk_size_ + 1) * chunk_size_; end < begin + op.size; end += chunk_size_) {
     Op part = op;
