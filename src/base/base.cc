@@ -10,15 +10,20 @@
 namespace cairn {
 
 void check_failed(const char* expression, const char* file, int line) noexcept {
+  // One write to a stream without a buffer: the line arrives whole although other threads go on, and although memory
+  // may be short.
   std::fprintf(stderr, "cairn: bug: CHECK(%s) failed at %s:%d\n", expression, file, line);
   std::abort();
 }
 
 std::shared_ptr<Logger> null_logger() {
+  // One for the process: loggers are shared by whoever logs, and this one has no state that could tell its users apart.
   static const auto logger = std::make_shared<Logger>("null", std::make_shared<spdlog::sinks::null_sink_mt>());
   return logger;
 }
 
+// No default: the compiler names the code that was forgotten here. What is no code at all (a bug elsewhere) still
+// prints.
 std::string_view to_string(ErrorCode code) {
   switch (code) {
     case ErrorCode::kNotFound: return "not found";

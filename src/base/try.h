@@ -1,6 +1,9 @@
 // TRY: passes an error on to the caller.
 //   TRY(file->sync());                   for Result<void>
 //   TRY_ASSIGN(auto size, file->size()); for Result<T>
+// Both return from the function they stand in, which returns a Result of any type; its Error is passed on as it is,
+// with its message. TRY_ASSIGN is more than one statement: it needs braces under an if or a loop, and a line of its own
+// (it names its temporary by the line). The value is moved out of it.
 #pragma once
 
 #include <utility>
