@@ -11,6 +11,7 @@
 
 namespace cairn::log {
 
+// `offset` is at most a file's size, so the sum does not overflow.
 constexpr uint64_t round_up_to_commit(uint64_t offset) {
   return (offset + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
 }
@@ -20,9 +21,11 @@ constexpr uint64_t round_up_to_commit(uint64_t offset) {
 // checksum.
 class SegmentImage {
  public:
+  // Both outlive it. `bytes` is the whole image: its size is limit().
   SegmentImage(ByteView bytes, const format::SegmentHeader& header) : bytes_(bytes), header_(header) {}
 
   [[nodiscard]] uint64_t limit() const { return bytes_.size(); }
+  // Needs begin <= end; clipped at limit().
   [[nodiscard]] ByteView bytes(uint64_t begin, uint64_t end) const { return bytes_.substr(begin, end - begin); }
 
   struct Found {

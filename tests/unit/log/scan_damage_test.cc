@@ -313,5 +313,18 @@ TEST(ScanDamage, ReportsComeInOrderOfOffset) {
   for (size_t i = 1; i < scan.damage.size(); ++i) EXPECT_LE(scan.damage[i - 1].offset, scan.damage[i].offset);
 }
 
+// Found from the last byte of the mark, which is no place where a record could begin.
+TEST(ScanDamage, AMarkThatDoesNotFitIsDamageWhereALaterMarkCallsItDurable) {
+  SegmentImageBuilder log;
+  log.put("alpha", "1").commit_changed([](format::CommitMark& mark) { mark.records_checksum ^= 1; });
+  log.put("beta", "2").commit();
+  log.put("gamma", "3").commit();
+  const SegmentScan scan = scan_bytes(log.preallocated(), log.header());
+  expect_records(scan, log, [](const ImageRecord&) { return true; });
+  EXPECT_TRUE(is_reported(scan, log.commits()[0].mark_offset)) << damage_text(scan);
+  EXPECT_EQ(scan.end, log.end());
+  EXPECT_FALSE(scan.torn_tail);
+}
+
 }  // namespace
 }  // namespace cairn::log

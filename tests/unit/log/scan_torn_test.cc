@@ -1,6 +1,8 @@
 // What a crash leaves behind: incomplete commits are dropped without a word, complete ones are kept.
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "format/decode.h"
 #include "unit/log/scan_helpers.h"
 
@@ -175,16 +177,21 @@ TEST(ScanTorn, ARecordLargerThanManyBlocksIsReadWhole) {
 }
 
 TEST(ScanTorn, AMarkThatDoesNotFollowTheChainEndsTheLog) {
-  format::SegmentHeader other = test::log_header();
-  const auto log = sample_log();
-  other.previous_mark = CommitNo(99);  // the header says that another commit came before
-  expect_commits(scan_bytes(log.preallocated(), other), log, 0);
-  other = test::log_header();
-  other.previous_mark_checksum ^= 1;
-  expect_commits(scan_bytes(log.preallocated(), other), log, 0);
-  other = test::log_header();
-  other.first_seq = SeqNo(1001);  // the first record is older than the segment
-  expect_commits(scan_bytes(log.preallocated(), other), log, 0);
+  std::vector<format::SegmentHeader> others(3, test::log_header());
+  others[0].previous_mark = CommitNo(99);  // the header says that another commit came before
+  others[1].previous_mark_checksum ^= 1;
+  others[2].first_seq = SeqNo(1001);  // the first record is older than the segment
+  SegmentImageBuilder unproven;
+  unproven.put("alpha", "1").commit_durable(0).put("beta", "2").commit_durable(0);
+  const auto proven = sample_log();
+  for (const format::SegmentHeader& other : others) {
+    expect_commits(scan_bytes(unproven.preallocated(), other), unproven, 0);
+    // Not where later marks call it durable: then it is damage.
+    const SegmentScan scan = scan_bytes(proven.preallocated(), other);
+    EXPECT_TRUE(is_reported(scan, proven.commits()[0].mark_offset)) << damage_text(scan);
+    EXPECT_EQ(scan.end, proven.end());
+    EXPECT_FALSE(scan.torn_tail);
+  }
 }
 
 TEST(ScanTorn, AMarkThatDoesNotFitItsRecordsIsNoCommit) {
