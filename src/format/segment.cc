@@ -1,9 +1,11 @@
 #include "format/segment.h"
 
-#include <fmt/format.h>
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
+
+#include <fmt/format.h>
 
 #include "base/check.h"
 #include "format/checksum.h"
@@ -12,9 +14,24 @@
 namespace cairn::format {
 namespace {
 
+// FORMAT.md, "Segment header".
+static_assert(offsetof(SegmentHeaderDisk, kind) == 12 && offsetof(SegmentHeaderDisk, prepared) == 13);
+static_assert(offsetof(SegmentHeaderDisk, salt) == 24 && offsetof(SegmentHeaderDisk, previous_mark_checksum) == 56);
+static_assert(offsetof(SegmentHeaderDisk, first_seq) == 64 && offsetof(SegmentHeaderDisk, proven_id) == 88);
+static_assert(offsetof(SegmentHeaderDisk, superblock) == 128 && offsetof(SegmentHeaderDisk, zero2) == 256);
+static_assert(offsetof(SegmentHeaderDisk, checksum) == sizeof(SegmentHeaderDisk) - sizeof(Le64));
+static_assert(kSegmentHeaderCopyOffset % 512 == 0 && kSegmentHeaderCopyOffset >= 2 * sizeof(SegmentHeaderDisk),
+              "one bad sector takes one copy, and so do two neighbours");
+static_assert(kSegmentHeaderCopyOffset + sizeof(SegmentHeaderDisk) <= kSegmentHeaderSize);
+static_assert(kSegmentHeaderSize % kCommitAlignment == 0, "the first commit is aligned");
+static_assert(std::has_single_bit(kCommitAlignment) && std::has_single_bit(kRecordAlignment));
+static_assert(kCommitAlignment % kRecordAlignment == 0);
+
 constexpr ByteView kFileSuffix = ".seg";
 constexpr ByteView kNewFileSuffix = ".new";
 
+// Exactly what segment_file_name() makes: upper case, fewer digits or a sign are another's file, which nobody deletes
+// or renames.
 std::optional<SegmentId> parse_file_name(ByteView name, ByteView suffix) {
   constexpr size_t kDigits = 16;
   if (name.size() != kDigits + suffix.size() || !name.ends_with(suffix)) return std::nullopt;
@@ -25,10 +42,12 @@ std::optional<SegmentId> parse_file_name(ByteView name, ByteView suffix) {
     if (!digit && !letter) return std::nullopt;
     id = id << 4 | static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
   }
-  if (id == 0) return std::nullopt;
+  // The last number has no successor, so ids could not go on above it: whoever made such a file, it was not us.
+  if (id == 0 || id == UINT64_MAX) return std::nullopt;
   return SegmentId(id);
 }
 
+// Only the log is a chain. A compacted segment stands where its sources stood, and an extent belongs to a pointer.
 bool names_no_predecessor(const SegmentHeader& header) {
   return header.previous_id == SegmentId{} && header.previous_mark == CommitNo{} && header.previous_mark_offset == 0 &&
          header.previous_mark_checksum == 0;
@@ -48,14 +67,18 @@ const char* broken_rule(const SegmentHeader& header) {
   if (header.previous_id >= header.id) return "predecessor is not older";
   if (header.proven_id >= header.id) return "proven segment is not older";
   if (header.previous_mark_offset % kRecordAlignment != 0) return "predecessor's mark is not aligned";
+  // While it is prepared nobody knows yet which number will be the first.
   if (header.first_seq == SeqNo{} && !header.prepared) return "no first sequence number";
   return nullptr;
 }
 
+// Seed 0: the id and the salt are not known before this is read, so the header cannot be bound to them. Whoever reads
+// it compares.
 uint64_t struct_checksum(const SegmentHeaderDisk& disk) {
   return checksum(bytes_of(disk).substr(0, offsetof(SegmentHeaderDisk, checksum)));
 }
 
+// Takes the fields as they are: the caller has looked at `prepared`, broken_rule() looks at the kind.
 SegmentHeader fields_of(const SegmentHeaderDisk& disk) {
   SegmentHeader header;
   header.kind = static_cast<SegmentKind>(disk.kind);
@@ -121,6 +144,8 @@ Result<SegmentHeader> decode_segment_header(ByteView bytes) {
 }
 
 void encode_segment_header_block(const SegmentHeader& header, char* block) {
+  // Both copies are in one block, written at once; a torn write leaves one of them old or new as a whole, since each is
+  // one sector.
   const auto disk = encode_segment_header(header);
   std::memset(block, 0, kSegmentHeaderSize);
   std::memcpy(block, &disk, sizeof disk);
@@ -130,6 +155,8 @@ void encode_segment_header_block(const SegmentHeader& header, char* block) {
 Result<SegmentHeader> decode_segment_header_block(ByteView block) {
   auto first = decode_segment_header(block);
   if (first && !first->prepared) return first;
+  // The copies differ after a crash between "prepared" and "in use" only. In use wins: records may follow, and a walk
+  // that finds none loses nothing, but one that is not made may.
   auto second = decode_segment_header(block.substr(std::min<size_t>(block.size(), kSegmentHeaderCopyOffset)));
   if (second && (!first || !second->prepared)) return second;
   if (!first && second.error().code == ErrorCode::kUnsupported) return second;

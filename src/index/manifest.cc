@@ -24,6 +24,7 @@ using format::Le64;
 using format::SegmentKind;
 
 constexpr uint64_t kManifestMagic = 0x31'4e'41'4d'4e'52'49'43;  // "CIRNMAN1"
+// Until it is renamed it means nothing; open and the next write remove it.
 constexpr char kNewManifestFile[] = "manifest.new";
 // 4 million segments: more than a store of 128 TiB has. What claims to be larger is not read into memory.
 constexpr uint64_t kMaxManifestSize = 256 << 20;  // bytes
@@ -49,6 +50,9 @@ struct ManifestHeaderDisk {
   Le64 retired;                        // 128  likewise
 };
 static_assert(sizeof(ManifestHeaderDisk) == 136 && alignof(ManifestHeaderDisk) == 1);
+static_assert(offsetof(ManifestHeaderDisk, size) == 16 && offsetof(ManifestHeaderDisk, uuid) == 24);
+static_assert(offsetof(ManifestHeaderDisk, number) == 40 && offsetof(ManifestHeaderDisk, last_mark_checksum) == 104);
+static_assert(offsetof(ManifestHeaderDisk, segments) == 112 && offsetof(ManifestHeaderDisk, retired) == 128);
 
 struct ManifestSegmentDisk {
   Le64 id;            //  0
@@ -64,6 +68,7 @@ struct ManifestSegmentDisk {
   Le64 record_bytes;  // 56
 };
 static_assert(sizeof(ManifestSegmentDisk) == 64 && alignof(ManifestSegmentDisk) == 1);
+static_assert(offsetof(ManifestSegmentDisk, kind) == 8 && offsetof(ManifestSegmentDisk, record_bytes) == 56);
 
 // Followed by the three keys.
 struct ManifestTableDisk {
@@ -76,9 +81,13 @@ struct ManifestTableDisk {
   Le16 zero;              // 30
 };
 static_assert(sizeof(ManifestTableDisk) == 32 && alignof(ManifestTableDisk) == 1);
+static_assert(offsetof(ManifestTableDisk, first_key_length) == 24);
+static_assert(format::kMaxKeyLength <= UINT16_MAX, "the lengths of a table's keys");
 
 // --- the rules, held before writing and after reading ----------------------------------------------------------------
 
+// Each sequence number has one owner (design §10, 3): with the ranges in order that is one comparison a segment.
+// Extents own none, so they come last, by id.
 const char* broken_rule(const Manifest& manifest, const ManifestSegment& segment, const ManifestSegment* previous) {
   const bool extent = segment.kind == SegmentKind::kExtent;
   if (segment.kind < SegmentKind::kLog || segment.kind > SegmentKind::kExtent) return "unknown kind of segment";
@@ -91,6 +100,8 @@ const char* broken_rule(const Manifest& manifest, const ManifestSegment& segment
   return after_extent || segment.range.first <= previous->range.last ? "segments out of order" : nullptr;
 }
 
+// Tables of a run are found by binary search over last_key: hence disjoint and ascending. A table that is clipped away
+// altogether would be found and hold nothing.
 const char* broken_rule(const Manifest& manifest, const ManifestTable& table, const ManifestTable* previous) {
   if (table.id == TableId{} || table.id >= manifest.next_table) return "table id out of range";
   const size_t longest = std::max({table.first_key.size(), table.last_key.size(), table.clip.size()});
@@ -101,6 +112,7 @@ const char* broken_rule(const Manifest& manifest, const ManifestTable& table, co
 }
 
 const char* broken_segment_rule(const Manifest& manifest) {
+  // An id that is named and retired at once would be read by one and unlinked by another.
   std::unordered_set<SegmentId> ids;
   const ManifestSegment* previous = nullptr;
   for (const ManifestSegment& segment : manifest.segments) {
@@ -117,6 +129,7 @@ const char* broken_segment_rule(const Manifest& manifest) {
 
 const char* broken_rule(const Manifest& manifest) {
   if (manifest.next_seq == SeqNo{}) return "sequence number out of range";
+  // Counters stand above everything that is named: a number that is given out twice is a file that is overwritten.
   if (manifest.last_log != SegmentId{} && manifest.last_log >= manifest.next_segment) return "segment id out of range";
   if (const char* rule = broken_segment_rule(manifest)) return rule;
   std::unordered_set<TableId> ids;
@@ -174,6 +187,7 @@ void encode_table(const ManifestTable& table, Bytes& out) {
   disk.id = table.id.value;
   disk.file_size = table.file_size;
   disk.entries = table.entries;
+  // broken_rule() has bounded them.
   disk.first_key_length = static_cast<uint16_t>(table.first_key.size());
   disk.last_key_length = static_cast<uint16_t>(table.last_key.size());
   disk.clip_length = static_cast<uint16_t>(table.clip.size());
@@ -206,6 +220,7 @@ Result<ManifestTable> decode_table(format::Reader& reader) {
   const auto bytes = reader.take(sizeof(ManifestTableDisk));
   if (!bytes) return bad("cut short");
   const auto disk = format::load<ManifestTableDisk>(*bytes);
+  // After a failure the reader gives nothing any more, so asking for the last one is enough.
   const auto first_key = reader.take(disk.first_key_length);
   const auto last_key = reader.take(disk.last_key_length);
   const auto clip = reader.take(disk.clip_length);
@@ -225,6 +240,8 @@ Result<ManifestRun> decode_run(format::Reader& reader) {
   const auto tables = reader.u32();
   if (!tables) return bad("cut short");
   ManifestRun run;
+  // Not reserved by the stored count: each table takes bytes that are really there, and the first that does not ends
+  // the loop.
   for (uint32_t i = 0; i < *tables; ++i) {
     TRY_ASSIGN(ManifestTable table, decode_table(reader));
     run.tables.push_back(std::move(table));
@@ -269,6 +286,8 @@ Result<Manifest> decode_lists(const ManifestHeaderDisk& header, ByteView lists) 
 
 // Writes all of `bytes` to `manifest.new` and makes that durable.
 Result<void> write_new_file(io::Directory& store, ByteView bytes) {
+  // A crash, or a full disk, may have left one. It is made anew rather than cut: it may have blocks that cannot be
+  // written.
   if (auto left_over = store.unlink(kNewManifestFile); !left_over && left_over.error().code != ErrorCode::kNotFound) {
     return left_over;
   }
@@ -282,6 +301,7 @@ Result<void> write_new_file(io::Directory& store, ByteView bytes) {
   return file->close();
 }
 
+// On a full disk: a file of the reserve already has its blocks. Cut behind the manifest, which says how long it is.
 Result<void> write_spare_file(const SpareFile& spare, ByteView bytes) {
   TRY_ASSIGN(const auto file, spare(kNewManifestFile));
   TRY(file->pwrite(0, bytes));
@@ -293,6 +313,7 @@ Result<void> write_spare_file(const SpareFile& spare, ByteView bytes) {
 }  // namespace
 
 Bytes encode_manifest(const Manifest& manifest, const std::array<unsigned char, 16>& uuid) {
+  // In memory it may be anything while it is edited; on its way to the disk it is held to the rules of reading.
   CHECK(broken_rule(manifest) == nullptr);
   Bytes lists;
   for (const ManifestSegment& segment : manifest.segments) lists.append(bytes_of(encode_segment(segment)));
@@ -302,8 +323,10 @@ Bytes encode_manifest(const Manifest& manifest, const std::array<unsigned char, 
     for (const ManifestTable& table : run.tables) encode_table(table, lists);
   }
   for (const SegmentId id : manifest.retired) lists.append(bytes_of(Le64(id.value)));
+
   ManifestHeaderDisk header = encode_header(manifest, uuid);
   header.size = sizeof(header) + lists.size() + sizeof(Le64);
+  CHECK(header.size <= kMaxManifestSize);
   Bytes out(bytes_of(header));
   out.append(lists);
   out.append(bytes_of(Le64(format::checksum(out))));
@@ -319,11 +342,14 @@ Result<Manifest> decode_manifest(ByteView bytes, const std::array<unsigned char,
     error.message = fmt::format("manifest: {}", error.message);
     return fail(std::move(error));
   }
+  // Before the checksum, whose place the size says.
   if (header.size != bytes.size()) return bad("its size is not the one it was written with");
   const ByteView content = bytes.substr(0, bytes.size() - sizeof(Le64));
   if (format::load<Le64>(bytes.substr(content.size())) != format::checksum(content)) return bad("checksum mismatch");
   if (header.zero != 0) return bad("unused bytes are not zero");
+  // No damage: somebody copied it here.
   if (header.uuid != uuid) return fail(ErrorCode::kInvalid, "manifest: belongs to another store");
+  // What is wrong from here on was written so: counts that do not fit, or rules that do not hold.
   TRY_ASSIGN(Manifest manifest, decode_lists(header, content.substr(sizeof(header))));
   if (const char* rule = broken_rule(manifest)) return bad(rule);
   return manifest;
@@ -333,6 +359,7 @@ Result<Manifest> read_manifest(const io::Directory& store, const std::array<unsi
   TRY_ASSIGN(const std::unique_ptr<io::File> file, store.open(kManifestFile, {}));
   TRY_ASSIGN(const io::FileStat stat, file->stat());
   if (stat.size > kMaxManifestSize) return bad("too large");
+  // Bounded by the real size of the file and by kMaxManifestSize.
   Bytes bytes(stat.size, '\0');
   TRY_ASSIGN(const size_t got, file->pread(0, bytes));
   bytes.resize(got);
@@ -347,6 +374,8 @@ Result<void> write_manifest(io::Directory& store, const Manifest& manifest, cons
   if (!written) (void)store.unlink(kNewManifestFile);
   if (!written && written.error().code == ErrorCode::kNoSpace && spare) written = write_spare_file(spare, bytes);
   if (!written) return written;
+  // Order (hazard 15): content synced, renamed, directory synced. A crash in between leaves the old one or the new one,
+  // whole. An error from here on may have come after the rename: callers treat both as possible.
   TRY(store.rename(kNewManifestFile, kManifestFile));
   return store.sync();
 }
@@ -355,6 +384,7 @@ Bytes table_file_name(TableId id) { return fmt::format("{:016x}.tab", id.value);
 
 std::optional<TableId> parse_table_file_name(ByteView name) {
   constexpr ByteView kSuffix = ".tab";
+  // Exactly what table_file_name() makes; anything else is not ours to remove.
   if (name.size() != 16 + kSuffix.size() || name.substr(16) != kSuffix) return std::nullopt;
   uint64_t id = 0;
   for (const char c : name.substr(0, 16)) {
@@ -362,7 +392,7 @@ std::optional<TableId> parse_table_file_name(ByteView name) {
     if (!digit && !(c >= 'a' && c <= 'f')) return std::nullopt;
     id = id << 4 | static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
   }
-  if (id == 0) return std::nullopt;
+  if (id == 0 || id == UINT64_MAX) return std::nullopt;  // none has come after the last number
   return TableId(id);
 }
 

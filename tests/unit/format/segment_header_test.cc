@@ -137,7 +137,8 @@ TEST_F(HeaderBlock, ShortBlocksAreRefusedOrReadAsFarAsTheyGo) {
 TEST(SegmentFileName, RoundTripsAndRefusesEverythingElse) {
   EXPECT_EQ(segment_file_name(SegmentId(0xa7)), "00000000000000a7.seg");
   EXPECT_EQ(parse_segment_file_name("00000000000000a7.seg"), SegmentId(0xa7));
-  EXPECT_EQ(parse_segment_file_name(segment_file_name(SegmentId(UINT64_MAX))), SegmentId(UINT64_MAX));
+  EXPECT_EQ(parse_segment_file_name(segment_file_name(SegmentId(UINT64_MAX - 1))), SegmentId(UINT64_MAX - 1));
+  EXPECT_FALSE(parse_segment_file_name(segment_file_name(SegmentId(UINT64_MAX)))) << "ids could not go on above it";
   for (const char* name : {"", ".seg", "00000000000000a7", "00000000000000A7.seg", "0000000000000a7.seg",
                            "000000000000000a7.seg", "00000000000000g7.seg", "00000000000000a7.tab",
                            "0000000000000000.seg", "-0000000000000a7.seg", "00000000000000a7.seg "}) {
