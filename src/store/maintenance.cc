@@ -27,6 +27,7 @@ Maintenance::Maintenance(Config config, Catalog* catalog, ValueReader* values, s
 
 void Maintenance::kick() {
   MutexLock lock(mu_);
+  // One is enough: it looks at everything.
   if (queued_ || stopping_) return;
   config_.env->executor().submit([self = shared_from_this()] { self->job(); });
   queued_ = true;  // not before: without memory there is no job
@@ -44,6 +45,7 @@ void Maintenance::job() {
     running_ = true;
   }
   for (;;) {
+    // Without the lock: a step takes as long as the disk.
     auto more = step();
     if (!more) {
       config_.logger->error("maintenance_failed reason=\"{}\"", more.error().message);
@@ -52,6 +54,7 @@ void Maintenance::job() {
         (void)log_->deny_room(kind, config_.room->events());
     }
     MutexLock lock(mu_);
+    // After an error too: whoever kicked meanwhile may have brought what was missing.
     const bool kicked = std::exchange(kicked_, false);
     if (((more && *more) || kicked) && !stopping_) continue;
     running_ = false;
@@ -69,12 +72,19 @@ Result<void> Maintenance::settle() {
     });
     running_ = true;
   }
-  Result<bool> more = true;
-  while (more && *more) more = step();
-  MutexLock lock(mu_);
-  running_ = false;
-  idle_.notify_all();
-  return more ? Result<void>() : Result<void>(fail(more.error()));
+  for (;;) {
+    auto more = step();
+    MutexLock lock(mu_);
+    // As in job(), which leaves it to us to look again.
+    const bool kicked = std::exchange(kicked_, false);
+    if (more && (*more || kicked) && !stopping_) continue;
+    running_ = false;
+    idle_.notify_all();
+    if (more) return {};
+    lock.unlock();
+    if (kicked) kick();
+    return fail(more.error());
+  }
 }
 
 void Maintenance::stop() {
@@ -99,10 +109,12 @@ Result<bool> Maintenance::step() {
     loaded_ = true;
   }
   using Step = Result<bool> (Maintenance::*)();
+  // Before anything is looked at: what happens from now on makes room_step() look again.
   events_at_pass_ = config_.room->events();
   for (const Step part :
        {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step, &Maintenance::merge_step,
         &Maintenance::punch_step, &Maintenance::compact_step, &Maintenance::filter_step, &Maintenance::room_step}) {
+    // From the top again after each: a long merge must not keep segments from being unlinked.
     TRY_ASSIGN(const bool did, (this->*part)());
     if (did) return true;
   }
@@ -119,6 +131,8 @@ Result<void> Maintenance::load() {
   };
   changed_before_.clear();
   TRY_ASSIGN(const auto header, load_liveness(*version, *values_, liveness_, damaged, &changed_before_));
+  // Recovery begins where the map ends: kills of younger segments, none of which is merged, are done again. Doing one
+  // twice is harmless.
   killed_through_ = map_through_ = merge_through_ = previous_map_through_ = header.through;
   erase_through_ = header.twice_through;
   return {};
@@ -134,6 +148,7 @@ Result<bool> Maintenance::map_step() {
     map_seq_ = SeqNo();
     erase_only_.clear();  // what they still had to hide is garbage now
   }
+  CHECK(erase_through_ <= merge_through_ && merge_through_ <= map_through_ && map_through_ <= killed_through_);
   if (killed_since_map_ < (in_need() ? 1 : kMapInterval) || map_seq_ != SeqNo()) return false;
   auto changed = liveness_.take_changed();
   if (auto written = write_map(changed); !written) {
@@ -147,6 +162,7 @@ Result<bool> Maintenance::map_step() {
   forgotten_.clear();
   previous_map_through_ = map_through_;
   map_through_ = killed_through_;
+  // Its header is at or below this; that it is durable the log says.
   map_seq_ = log_->visible();
   return true;
 }
@@ -162,6 +178,7 @@ Result<void> Maintenance::write_map(const std::vector<SegmentId>& changed) {
   }
   for (SegmentId id : forgotten_)
     for (unsigned copy : {0u, 1u}) TRY(write_map_record(liveness_key(copy, id), std::nullopt));
+  // What is in the second copies is what the map before this one covered.
   const LivenessHeader header{killed_through_, map_through_, catalog_->manifest().retired};
   return write_map_record(liveness_header_key(), encode_liveness_header(header));
 }
@@ -198,11 +215,13 @@ Result<bool> Maintenance::kill_step() {
     if (!level->footer && level->segment->meta().file_size == 0) break;  // not sealed
     const SeqRange range = level->segment->meta().range;
     if (range.last <= killed_through_) continue;
+
     TRY(kill_segment(*version, *level));
     killed_through_ = range.last;
     ++killed_since_map_;
     if (punch_fresh_ > 0) {
       const uint64_t number = catalog_->renew();
+      CHECK(punch_fresh_ <= punchable_.size());
       for (size_t i = punchable_.size() - punch_fresh_; i < punchable_.size(); ++i) punchable_[i].readers = number;
       punch_fresh_ = 0;
     }
@@ -225,10 +244,12 @@ Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& l
     key = entries->key();
     if (entries->entry().type == format::RecordType::kErase) erases += format::record_size(key.size(), 0);
     TRY(entries->next());
+    // Newest first: all but the first version are replaced within the segment.
     while (entries->valid() && entries->key() == key) {
       TRY(kill(version, key, entries->entry()));
       TRY(entries->next());
     }
+    // And the newest in older levels. What that one replaced died when its own segment was gone through.
     TRY_ASSIGN(const auto older, version.find(key, kMaxSeq, &id));
     if (older) TRY(kill(version, key, older->entry));
   }
@@ -245,6 +266,7 @@ Result<void> Maintenance::kill(const Version& version, ByteView key, const forma
   if (!ordinal && ordinal.error().code == ErrorCode::kNotFound) return {};  // compacted away: it was dead already
   if (!ordinal) return fail(ordinal.error());
   const bool fresh = liveness_.kill(**owner, *ordinal, format::record_size(key.size(), entry.stored_length));
+  // Once for each record, also where a restart repeats the kill: what was punched before is measured, not guessed.
   if (fresh) note_punchable(**owner, key, entry);
   if (fresh && entry.type == format::RecordType::kExtent && entry.has_small) {
     TRY_ASSIGN(const auto pointer, format::decode_extent_pointer(entry.small));
@@ -295,6 +317,7 @@ Result<void> Maintenance::unlink_tables() {
   }
   TRY(config_.index_directory->sync());
   for (auto it = gone; it != doomed_tables_.end(); ++it) {
+    CHECK(unreclaimed_bytes_ >= it->bytes);
     unreclaimed_bytes_ -= it->bytes;
     config_.room->give_back(Room::charge(it->bytes));
   }
@@ -310,9 +333,11 @@ Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& s
   const auto is_source = [&](SegmentId id) {
     return std::any_of(sources.begin(), sources.end(), [&](const auto& s) { return s->id() == id; });
   };
+  CHECK(!sources.empty());
   TRY(catalog_->apply(
       [&](index::Manifest& m) {
         std::erase_if(m.segments, [&](const auto& s) { return is_source(s.id); });
+        // Retired: a crash may bring the file back, and the next open must know that it means nothing.
         for (const auto& s : sources) m.retired.push_back(s->id());
         if (replacement) m.segments.push_back(replacement->meta());
       },
@@ -325,6 +350,7 @@ Result<void> Maintenance::replace_segments(const std::vector<SegmentSet::Ref>& s
   std::weak_ptr<Maintenance> self = weak_from_this();
   for (const auto& s : sources) {
     unreclaimed_bytes_ += s->charge();
+    // Called by whoever lets go last, perhaps under locks of its own: it only notes the id, and the job does the rest.
     s->retire([self, bytes = s->charge()](SegmentId id) {
       auto maintenance = self.lock();
       if (!maintenance) return;  // the next open unlinks it: the manifest calls it retired
@@ -369,9 +395,11 @@ Result<void> Maintenance::unlink_segments(const std::vector<std::pair<SegmentId,
   }
   TRY(config_.files->directory->sync());
   // Only now nothing can bring them back.
+  CHECK(!gone.empty());
   std::vector<SegmentId> ids;
   for (const auto& [id, bytes] : gone) {
     ids.push_back(id);
+    CHECK(unreclaimed_bytes_ >= bytes);
     unreclaimed_bytes_ -= bytes;
     config_.room->give_back(bytes);
     liveness_.forget(id);

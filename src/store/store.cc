@@ -23,16 +23,20 @@ constexpr unsigned kReserveFiles = 6;  // four for the log (erases are garbage o
 constexpr unsigned kCacheReserveFiles = 3;  // out of the limit, which keeps more
 constexpr uint64_t kReserveShare = 8;       // each takes at most one part in so many of the disk
 
+static_assert(kCacheReserveFiles >= 2 && kReserveFiles >= kCacheReserveFiles, "the log takes two before one is sealed");
+
 // Files that hold nothing go; files that nobody can read are set aside, never deleted.
 Result<void> clear_leftovers(Store::Impl& impl, const store::Recovered& recovered) {
   if (recovered.leftovers.empty() && recovered.unreadable.empty()) return {};
   io::Directory& segments = *impl.files->directory;
+  // After the manifest is durable: until then a crash needs them to come to the same end.
   for (const std::string& name : recovered.leftovers) TRY(segments.unlink(name));
   if (!recovered.unreadable.empty()) {
     if (auto made = impl.directory->make_dir(store::kQuarantineDir); !made && made.error().code != ErrorCode::kExists)
       return made;
     TRY_ASSIGN(auto quarantine, impl.directory->open_dir(store::kQuarantineDir));
     for (const std::string& name : recovered.unreadable) TRY(segments.rename_into(name, *quarantine, name));
+    // Where it comes to before where it leaves: a crash shows it twice, or once, and never loses it.
     TRY(quarantine->sync());
     TRY(impl.directory->sync());
   }
@@ -48,6 +52,7 @@ Result<void> remove_stray_tables(Store::Impl& impl, const index::Manifest& manif
     const bool named = std::any_of(manifest.runs.begin(), manifest.runs.end(), [&](const index::ManifestRun& run) {
       return std::any_of(run.tables.begin(), run.tables.end(), [&](const auto& t) { return t.id == *id; });
     });
+    // Not synced: what comes back goes again at the next open.
     if (!named) TRY(impl.index_directory->unlink(name));
   }
   return {};
@@ -59,6 +64,7 @@ Result<void> count_room(Store::Impl& impl) {
   const auto version = impl.catalog->current();
   room.add(kBaseBytes);
   for (const auto& segment : version->segments->all()) {
+    // Without a limit a look at each file would only cost time.
     if (room.limited()) TRY(segment->find_punched());
     room.add(segment->charge());
   }
@@ -78,6 +84,7 @@ Result<void> count_room(Store::Impl& impl) {
 
 Result<void> open_reserve(Store::Impl& impl) {
   TRY_ASSIGN(const auto space, impl.directory->space());
+  CHECK(impl.superblock.segment_size != 0);
   const auto affordable =
       static_cast<unsigned>(std::min<uint64_t>(impl.room->limited() ? kCacheReserveFiles : kReserveFiles,
                                                space.total / (kReserveShare * impl.superblock.segment_size)));
@@ -93,6 +100,7 @@ Result<void> open_reserve(Store::Impl& impl) {
 }
 
 Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered) {
+  CHECK(!impl.log && !impl.maintenance);
   store::LogWriter::Config config;
   config.env = impl.env;
   config.files = impl.files;
@@ -101,6 +109,7 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
   config.superblock = impl.superblock;
   config.commit_interval_ms = impl.options.commit_interval_ms;
   config.logger = impl.logger;
+  // The log is made before maintenance and calls it; weak, as maintenance holds the log.
   auto maintenance = std::make_shared<std::weak_ptr<store::Maintenance>>();
   config.on_sealed = [maintenance] {
     if (auto m = maintenance->lock()) m->kick();
@@ -145,6 +154,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& path, co
 
 Store::Impl::~Impl() {
   if (closed || !log) return;
+  // Jobs first: they use what is destroyed next.
   if (maintenance) maintenance->stop();
   log->abandon();
 }
@@ -157,7 +167,10 @@ Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::
   impl->path = path;
   TRY_ASSIGN(impl->directory, store::open_store_directory(env, path));
   TRY_ASSIGN(impl->superblock, store::read_superblock(*impl->directory, path));
+  // Taking the lock makes its file, so this comes after a look whether it is a store at all. Whoever held the lock
+  // until now may have changed the limit since: hence another look.
   TRY_ASSIGN(impl->lock, store::lock_store(*impl->directory, path, options.owner));
+  TRY_ASSIGN(impl->superblock, store::read_superblock(*impl->directory, path));
   TRY(open_directories(*impl, path));
 
   store::RecoverContext context{path,
@@ -214,8 +227,10 @@ Store::~Store() {
 
 Result<void> Store::close() {
   CHECK(!impl_->closed);
+  // First: whatever fails below, closing is not tried twice.
   impl_->closed = true;
   if (!impl_->log) return {};
+  // Order: no new steps, then the last commit and seal, then the manifest that knows of them. The lock goes last.
   impl_->maintenance->stop();
   auto stopped = impl_->log->stop();
   if (stopped) stopped = impl_->maintenance->finish();
@@ -235,11 +250,13 @@ Result<void> Store::write(const WriteBatch& batch, Durability durability) {
   if (cost > max_operation_room())
     return fail(ErrorCode::kTooLarge, fmt::format("batch of {} bytes: at most {} in a store with segments of {}", cost,
                                                   max_operation_room(), impl_->superblock.segment_size));
+  // Deleting works on a full store: it may use what is kept back.
   const bool only_erases =
       std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c->is_erase; });
   TRY(impl_->log->begin(cost, only_erases ? OperationKind::kFree : OperationKind::kGrow));
   impl_->write_prepared(changes, cost);
   impl_->log->end(0);
+  // After end(): a commit waits for open operations, and so would this one for itself.
   return durability == Durability::kSync ? sync() : Result<void>();
 }
 
@@ -265,6 +282,7 @@ void Store::set_room_hook(std::function<void()> hook) {
 }
 
 void Store::evicted(bool more) {
+  // An answer that changes nothing wakes nobody.
   if (!impl_->evictions || !impl_->evictions->answered(more)) return;
   impl_->room->note_event();
   impl_->maintenance->kick();
@@ -289,6 +307,7 @@ void Store::set_commit_hook(std::function<Result<void>(Operation&)> hook) {
   if (!impl_->log) return;
   if (!hook) return impl_->log->set_hook(nullptr);
   impl_->log->set_hook([this, hook = std::move(hook)]() -> Result<void> {
+    // Its room is all that was kept, which is why it always fits.
     Operation operation(this, impl_->log->take_kept());
     return hook(operation);
   });
@@ -302,8 +321,10 @@ Store::Operation::~Operation() {
 }
 
 Result<void> Store::Operation::write(const WriteBatch& batch) {
+  CHECK(store_ != nullptr);  // not moved from
   const uint64_t cost = batch.log_cost();
   CHECK(cost <= room_);
+  // Everything that can fail is done before the room is spent; compression makes the real cost smaller, never larger.
   TRY_ASSIGN(auto changes, store_->impl_->prepare(batch));
   for (store::PreparedChange& c : changes) c.replaces = store_->impl_->replaced_by(c);
   room_ -= cost;
@@ -319,6 +340,7 @@ bool Store::Operation::keep(uint64_t bytes) {
 }
 
 void Store::Operation::reclaim(uint64_t bytes) {
+  CHECK(store_ != nullptr);
   store_->impl_->log->reclaim(bytes);
   room_ += bytes;
 }
@@ -341,6 +363,7 @@ StoreStats Store::stats() const {
   out.runs = version->runs.size();
   out.unmerged_footers = version->log.size();
   out.corrupt_reads = impl_->values->corrupt_reads();
+  // Statistics leave out what they cannot get.
   if (const auto space = impl_->directory->space()) {
     out.disk_total = space->total;
     out.disk_available = space->available;

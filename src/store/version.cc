@@ -5,18 +5,21 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "log/segment_reader.h"
 
 namespace cairn::store {
 namespace {
 
+// Opens one table after the other. In each it begins behind the clip: entries before it are in a younger run already.
 class RunIterator final : public index::Iterator {
  public:
   RunIterator(std::shared_ptr<const Run> run, bool fill_cache) : run_(std::move(run)), fill_cache_(fill_cache) {}
 
   Result<void> seek(ByteView target, SeqNo max_seq) override {
     const auto& tables = run_->tables;
+    // Tables are disjoint and ascending: only the first that does not end before the target can hold it.
     const auto it = std::lower_bound(tables.begin(), tables.end(), target,
                                      [](const RunTable& t, ByteView key) { return t.meta.last_key < key; });
     at_ = static_cast<size_t>(it - tables.begin());
@@ -27,6 +30,7 @@ class RunIterator final : public index::Iterator {
     return enter(target, max_seq);
   }
   Result<void> next() override {
+    DCHECK(valid());
     TRY(current_->next());
     return skip_exhausted();
   }
@@ -36,8 +40,10 @@ class RunIterator final : public index::Iterator {
 
  private:
   Result<void> enter(ByteView target, SeqNo max_seq) {
+    CHECK(at_ < run_->tables.size());
     const RunTable& table = run_->tables[at_];
     current_ = table.table->iterate(fill_cache_);
+    // From the clip on all versions count, whatever max_seq says about the target.
     if (target < ByteView(table.meta.clip)) {
       TRY(current_->seek(table.meta.clip));
     } else {
@@ -46,6 +52,7 @@ class RunIterator final : public index::Iterator {
     return skip_exhausted();
   }
   Result<void> skip_exhausted() {
+    // A table may end before its last key when the search began behind it.
     while (!current_->valid() && at_ + 1 < run_->tables.size()) {
       ++at_;
       const RunTable& table = run_->tables[at_];
@@ -64,6 +71,7 @@ class RunIterator final : public index::Iterator {
 Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, uint64_t hash, SeqNo max_seq) {
   const auto it = std::lower_bound(run.tables.begin(), run.tables.end(), key,
                                    [](const RunTable& t, ByteView k) { return t.meta.last_key < k; });
+  // Clipped: what is before the clip was merged, and is found in a level above.
   if (it == run.tables.end() || key < ByteView(it->meta.first_key) || key < ByteView(it->meta.clip))
     return std::nullopt;
   if (!it->table->may_contain(hash)) return std::nullopt;
@@ -73,11 +81,13 @@ Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, uint
 }
 
 Result<std::optional<FoundEntry>> find_in_level(const LogLevel& level, ByteView key, uint64_t hash, SeqNo max_seq) {
+  // While there is one it is asked, also of a sealed level: no block has to be read, and a footer says the same.
   if (level.memtable) {
     auto entry = level.memtable->get(key, max_seq);
     if (!entry) return std::nullopt;
     return FoundEntry{*entry, level.memtable, level.slab};
   }
+  CHECK(level.footer != nullptr);
   if (!level.footer->may_contain(hash)) return std::nullopt;
   TRY_ASSIGN(auto found, level.footer->get(key, max_seq));
   if (!found) return std::nullopt;
@@ -91,12 +101,15 @@ std::unique_ptr<index::Iterator> iterate_run(std::shared_ptr<const Run> run, boo
 }
 
 std::unique_ptr<index::Iterator> LogLevel::iterate(bool fill_cache) const {
+  CHECK(memtable != nullptr || footer != nullptr);
   return memtable ? memtable->iterate() : footer->iterate(fill_cache);
 }
 
 Result<std::optional<FoundEntry>> Version::find(ByteView key, SeqNo max_seq, const SegmentId* below) const {
+  // Once for all tables.
   const uint64_t hash = index::Table::hash(key);
   for (const LogLevel& level : log) {
+    // Ids of log segments ascend with age.
     if (below && level.segment->id() >= *below) continue;
     TRY_ASSIGN(auto found, find_in_level(level, key, hash, max_seq));
     if (found) return found;
@@ -130,6 +143,10 @@ Result<format::IndexEntry> locate(const Segment& segment, ByteView key, SeqNo se
 Result<Value> ValueReader::stored(const Version& version, ByteView key, const FoundEntry& found) {
   const format::IndexEntry& entry = found.entry;
   if (found.slab) {
+    // An entry from disk may name any segment, the open one too: only what lies in the slab is taken from it.
+    const uint64_t size = format::record_size(key.size(), entry.stored_length);
+    if (entry.offset > found.slab->size() || size > found.slab->size() - entry.offset)
+      return fail(ErrorCode::kCorrupt, fmt::format("record seq={} does not lie in its segment", entry.seq.value));
     const char* record = found.slab->data() + entry.offset;
     return Value({record + format::kRecordHeaderSize + key.size(), entry.stored_length}, found.slab);
   }
@@ -145,6 +162,7 @@ Result<Value> ValueReader::stored(const Version& version, ByteView key, const Fo
 
 Result<Value> ValueReader::whole(const Version& version, ByteView key, const FoundEntry& found) {
   if (found.entry.has_small) return Value(found.entry.small, found.pin);
+  // Verified when it came in.
   if (auto cached = chunks_.find(found.entry.seq)) return *cached;
   TRY_ASSIGN(auto bytes, stored(version, key, found));
   TRY_ASSIGN(auto value, log::decode_value(found.entry, std::move(bytes)));
@@ -170,6 +188,7 @@ Result<Value> ValueReader::read(const Version& version, ByteView key, const Foun
     if (found.entry.type == format::RecordType::kExtent) {
       TRY_ASSIGN(auto pointer, format::decode_extent_pointer(value.view()));
       size = pointer.length;
+      // Clipped one after the other, so that the sum cannot overflow.
       range.offset = std::min(range.offset, size);
       range.length = std::min(range.length, size - range.offset);
       return extent(version, key, pointer, range);
@@ -178,6 +197,7 @@ Result<Value> ValueReader::read(const Version& version, ByteView key, const Foun
     range.length = std::min(range.length, size - range.offset);
     return value.slice(range.offset, range.length);
   }();
+  // Counted here, where every read comes through: what a user sees as EIO.
   if (!result && result.error().code == ErrorCode::kCorrupt) ++corrupt_reads_;
   return result;
 }
