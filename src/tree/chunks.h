@@ -37,11 +37,14 @@ inline uint64_t kept_for(uint64_t length, uint64_t chunk_size, const PatchCount&
   return log_cost(format::kChunkKeySize, most) + patches.count * erase_cost();
 }
 
+static_assert(format::kMaxPatches <= UINT8_MAX, "numbers of patches are bytes");
+
 // One chunk as the log has it.
 struct LoggedChunk {
   uint64_t length = 0;  // bytes, with its patches; 0: a hole
   PatchCount patches;
 };
+// Reads patches, but not the chunk: on a damaged store it may be longer than a chunk.
 Result<LoggedChunk> inspect_chunk(const Tree& tree, const Inode& inode, uint64_t index) REQUIRES_SHARED(inode.mutex);
 
 // Bytes that chunk `index` has; 0 for a hole. Shorter than a chunk where nothing was written behind: zeros up to the end.
@@ -100,6 +103,7 @@ class ChunkWrites {
       REQUIRES(inode.mutex);
   void apply(Inode& inode, Write& write) REQUIRES(inode.mutex);
 
+  // plan() may be called for several chunks, once for each. Between plan() and commit() nothing in memory has changed.
   Tree& tree_;
   Edit& edit_;
   std::list<Write> writes_;  // the batch refers to their bytes

@@ -468,5 +468,21 @@ TEST_F(Content, DeletingWorksOnAFullDisk) {
   EXPECT_EQ(read(again, 0, kChunk), pattern(kChunk));
 }
 
+TEST_F(Content, AStoredChunkThatIsTooLongIsDamageForWhoWritesIntoIt) {
+  const Ino ino = file(kRootIno, "f");
+  write(ino, kChunk, pattern(100));  // behind a hole, so that lengths are looked up
+  unmount();
+  {
+    const auto store = ok(Store::open(*env_, kPath, Options()));
+    WriteBatch batch;
+    batch.put(format::chunk_key(ino, 1), pattern(kChunk + 1));
+    ok(store->write(batch, Durability::kSync));
+    ok(store->close());
+  }
+  mount();
+  fails(ErrorCode::kCorrupt, fs_->write(ino, kChunk + 10, "b", false, false));
+  EXPECT_EQ(stat(ino).size, kChunk + 100);
+}
+
 }  // namespace
 }  // namespace cairn
