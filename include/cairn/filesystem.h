@@ -1,4 +1,7 @@
 // The tree: inodes, names and contents on top of a Store. Everything that the FUSE frontend does, without FUSE.
+//
+// What each operation means is fusefs/README.md; where nothing is said it is what ext4 does. How inodes lie in the
+// store is FORMAT.md, "Tree".
 #pragma once
 
 #include <sys/stat.h>
@@ -17,6 +20,7 @@
 
 namespace cairn {
 
+// From the store's counter; never used for another inode, so it is also the generation. 0 is none.
 using Ino = uint64_t;
 inline constexpr Ino kRootIno = 1;
 inline constexpr uint64_t kMaxNameSize = 255;         // bytes
@@ -25,11 +29,13 @@ inline constexpr uint64_t kMaxXattrSize = 65536;      // bytes of one value
 inline constexpr uint64_t kMaxLinks = 65000;          // names of a file; a directory has any number of subdirectories
 inline constexpr uint64_t kMaxFileSize = 8ull << 40;  // bytes (8 TiB)
 
+// Since 1970, UTC; before that negative. 0 <= nanoseconds < 1e9.
 struct Time {
   int64_t seconds = 0;
   uint32_t nanoseconds = 0;
 };
 
+// As stat(2) shows an inode.
 struct Attr {
   Ino ino = 0;
   uint32_t mode = 0;  // type and permission bits, as in stat(2)
@@ -41,7 +47,7 @@ struct Attr {
   Time atime, mtime, ctime, btime;
 };
 
-// Who does it: new files belong to them; chown and setgid clearing look at them.
+// Who does it: new files belong to them; chown and setgid clearing look at them. Permissions are the kernel's to check.
 struct Caller {
   uint32_t uid = 0, gid = 0;
   uint32_t umask = 0;
@@ -59,6 +65,7 @@ struct AttrChange {
   Time atime, mtime;
 };
 
+// One row of a listing.
 struct DirEntry {
   std::string name;
   Ino ino = 0;
@@ -66,6 +73,7 @@ struct DirEntry {
   uint64_t cookie = 0;  // pass it to read_dir() to go on behind this entry; stable for the life of the entry
 };
 
+// As statvfs(3), in bytes. cache: the limit and what is left of it. cas: the file system around the store.
 struct FsStats {
   uint64_t block_size = 4096;
   uint64_t total_bytes = 0, free_bytes = 0, available_bytes = 0;
@@ -105,6 +113,7 @@ enum RenameFlags : uint32_t { kRenameNoReplace = 1, kRenameExchange = 2, kRename
 enum class XattrMode : uint8_t { kAny, kCreate, kReplace };
 enum FallocateFlags : uint32_t { kFallocKeepSize = 1, kFallocPunch = 2, kFallocZero = 16 };  // as in fallocate(2)
 
+// Choices at mount; none changes what is on disk.
 struct FsOptions {
   bool relatime = true;  // false: noatime
   bool acl = false;      // POSIX access control lists: new inodes inherit them, chmod changes them
@@ -115,26 +124,38 @@ struct FsOptions {
   std::shared_ptr<spdlog::logger> logger;  // none: silent
 };
 
-// A mounted tree. Thread-safe. Inode numbers are those of stat(2); 1 is the root. Permissions are not checked here (the
+// A mounted tree. Thread-safe: operations on different inodes run side by side, those on one inode one after the other
+// (reads together). Inode numbers are those of stat(2); 1 is the root. Permissions are not checked here (the
 // kernel does with default_permissions); everything else answers as ext4 would: the error codes map one to one to errno.
 //
 // Lookup counts: lookup() and everything that makes or finds a name for the caller (mknod, mkdir, symlink, link, create) adds
 // one, forget() takes n away. A file without names lives until it is not open; all else, which the kernel opens without
 // telling, until it is not counted.
-// Durability: an operation is visible when it returns; durable after fsync() (cas), or with the next commit.
+// Durability: an operation is visible when it returns; durable after fsync() (cas), or with the next commit. A crash
+// keeps an exact prefix of what was done to the tree, whichever files it was done to. Operations that change something
+// may wait for a commit point, and for room. Errors of every operation: kStale (the inode is gone, or was evicted),
+// kCorrupt and kIo (what is needed cannot be read: exactly that file or directory), kNoSpace, kReadOnly, kOutOfMemory;
+// kNotDirectory where a parent is none; kInvalid and kNameTooLong for names (1 to 255 bytes, no '/', no NUL). After an
+// error nothing has changed, unless something else is said.
 class FileSystem {
  public:
-  // Takes the store over. Makes the root directory if the store is empty.
+  // Takes the store over. Makes the root directory if the store is empty. What a crash left half done (orphans,
+  // truncations) goes on in the background. kCorrupt if the root cannot be read.
   static Result<std::unique_ptr<FileSystem>> open(std::unique_ptr<Store> store, const FsOptions& options);
   ~FileSystem();
   Result<void> close();  // writes what is buffered, frees orphans, closes the store
 
   Result<Attr> lookup(Ino parent, ByteView name);  // kNotFound; "." and ".." are names of the kernel's, not ours
+  // Takes `count` lookups back. More than were counted take all. An inode of which none is left may go from memory.
   void forget(Ino ino, uint64_t count);
   Result<Attr> getattr(Ino ino);  // kStale if the inode is gone
+  // All fields at once. kTooLarge for a size beyond kMaxFileSize, kInvalid to truncate what has no content.
   Result<Attr> setattr(Ino ino, const AttrChange& change);
   Result<Bytes> readlink(Ino ino);
 
+  // --- Names. Each is one batch: the name, the inode and the directory change together. What makes a name answers with
+  // the inode's attributes, and counts a lookup. kExists, kNotFound, kNotEmpty, kIsDirectory, kTooManyLinks as the
+  // system calls.
   Result<Attr> mknod(Ino parent, ByteView name, uint32_t mode, uint64_t rdev, const Caller& caller);
   Result<Attr> mkdir(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
   Result<Attr> symlink(Ino parent, ByteView name, ByteView target, const Caller& caller);
@@ -144,6 +165,7 @@ class FileSystem {
   Result<void> rename(Ino parent, ByteView name, Ino new_parent, ByteView new_name, uint32_t flags,
                       const Caller& caller);
 
+  // --- Content
   // create: mknod of a regular file and open of it. A file without a name: name empty (O_TMPFILE).
   Result<Attr> create(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
   Result<Attr> open(Ino ino, bool truncate, bool kill_suidgid);  // counts an open; release() takes it back
@@ -153,11 +175,14 @@ class FileSystem {
   // Writes all of `data`, or returns an error and has written nothing of the first chunk that failed or behind it (the count
   // written before that comes back). `append`: at the end of the file, whatever `offset`.
   Result<uint64_t> write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid);
+  // In cache mode both succeed and do nothing.
   Result<void> fsync(Ino ino);  // in cas mode: everything done before is durable
   Result<void> sync();          // the same for the whole tree
   Result<void> fallocate(Ino ino, uint32_t flags, uint64_t offset, uint64_t length);
+  // Rounded to chunks: what is called data may read as zeros, what is called a hole does.
   Result<uint64_t> seek(Ino ino, uint64_t offset, SeekWhat what);  // kNoDevice past the end
 
+  // --- Listings. Entries that come and go meanwhile may be seen or not; others are seen exactly once.
   // Up to `max` entries behind `cookie` (0 = from the start), in order of creation, without "." and "..". With `attrs`, also
   // each entry's attributes (not counted as lookups: call count_lookup for those that were handed out); ino 0 where they
   // cannot be read.
@@ -165,6 +190,8 @@ class FileSystem {
   void count_lookup(Ino ino);   // one more lookup of an inode whose attributes read_dir handed out
   Result<Ino> parent(Ino dir);  // for ".."
 
+  // --- Extended attributes, any name of 1 to 255 bytes: which prefixes there are is for the frontend to say. Stored as
+  // given, but for POSIX ACLs (FsOptions::acl) and the two of eviction, user.cairn.pin and user.cairn.group.
   Result<Bytes> get_xattr(Ino ino, ByteView name);  // kNoAttribute
   Result<void> set_xattr(Ino ino, ByteView name, ByteView value, XattrMode mode);
   Result<void> remove_xattr(Ino ino, ByteView name);

@@ -1,4 +1,7 @@
 // How every fallible call of CairnFS answers: a value, or an Error that says what kind of thing went wrong.
+//
+// Nothing here throws but std::bad_alloc. What only a bug of the caller can cause is not an Error: it is CHECKed, and
+// aborts.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +13,9 @@
 
 namespace cairn {
 
+// What a caller decides by. Names without a comment, and those with an errno, are what ext4 answers (fusefs/border.cc
+// has the one table). For a key, name or inode a store answers kNotFound only if it is certain: what cannot be read is
+// kCorrupt or kIo, never absent.
 enum class ErrorCode : uint8_t {
   kNotFound,      // no such key, name, inode, file
   kExists,        // the name is taken
@@ -36,6 +42,7 @@ enum class ErrorCode : uint8_t {
 };
 
 // Name for logs and messages, for example "corrupt".
+// Constant; lives for ever.
 std::string_view to_string(ErrorCode code);
 
 // What went wrong. `message` is for people: one line that names the file and, where there is one, the remedy. It is
@@ -45,12 +52,17 @@ struct Error {
   int os_errno = 0;  // errno of the system call that failed, 0 if none did
   std::string message;
 
+  // A call that allocates nothing: for answers that are expected.
   Error() = default;
   explicit Error(ErrorCode c) : code(c) {}
   Error(ErrorCode c, std::string text) : code(c), message(std::move(text)) {}
+  // With the errno of the call that failed; the text says which, and of what.
   Error(ErrorCode c, int err, std::string text) : code(c), os_errno(err), message(std::move(text)) {}
 };
 
+// A value or an Error (tl::expected, the shape of C++23's std::expected). It must be looked at: [[nodiscard]] is an
+// error in our builds. `if (result)` asks, `*result` is the value, `result.error()` the Error; the wrong one of the two
+// is undefined, as in the standard. TRY (base/try.h) passes errors on.
 template <class T>
 class [[nodiscard]] Result : public tl::expected<T, Error> {
  public:
@@ -58,6 +70,8 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 };
 
 // `return fail(ErrorCode::kNotFound);` and `return fail(ErrorCode::kCorrupt, fmt::format(...));`
+// All three convert to any Result<T>. The last passes on an error as it is, so its message is only ever made once,
+// where the failure was met.
 [[nodiscard]] inline tl::unexpected<Error> fail(ErrorCode code) { return tl::make_unexpected(Error(code)); }
 [[nodiscard]] inline tl::unexpected<Error> fail(ErrorCode code, std::string message) {
   return tl::make_unexpected(Error(code, std::move(message)));

@@ -1,4 +1,7 @@
 // The engine: an ordered, durable map from keys to values in log segments. What the file system (filesystem.h) stands on.
+//
+// Keys are ordered bytewise. Every change is a record in a log, numbered by a sequence that never goes back; a read
+// finds the newest. How it works inside is src/README.md, the bytes are src/format/FORMAT.md.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +22,11 @@ class Env;
 }
 
 inline constexpr uint64_t kMaxKeySize = 1024;  // bytes, at least 1
-inline constexpr uint64_t kMaxValueSize = 1ull
-                                          << 31;  // bytes; a value over a quarter of a segment goes to one of its own
+// Bytes. A value over an eighth of a segment goes to a segment of its own.
+inline constexpr uint64_t kMaxValueSize = 1ull << 31;
 
-// Changes that become visible and durable together. Not thread-safe.
+// Changes that become visible and durable together, or not at all. For one thread; may be written more than once. Sizes
+// are checked by the write, not here.
 class WriteBatch {
  public:
   // Later changes of one key win. put() copies key and value; put_ref() copies only the key: `value` must stay unchanged
@@ -41,6 +45,7 @@ class WriteBatch {
     ByteView value;  // into `owned` or the caller's bytes
     bool is_erase = false;
   };
+  // In the order they were made.
   [[nodiscard]] const std::vector<std::unique_ptr<Change>>& changes() const { return changes_; }
 
  private:
@@ -62,7 +67,8 @@ struct ReadRange {
 };
 
 // Entries whose key starts with a prefix, in key order, as they were when the cursor was made. One thread at a time; must not
-// outlive the store. Errors end the walk: check status() once valid() is false.
+// outlive the store, and keeps what it walks over from being reclaimed while it lives. Errors end the walk: check
+// status() once valid() is false (kCorrupt, kIo).
 class Cursor {
  public:
   class Impl;
@@ -70,6 +76,8 @@ class Cursor {
   Cursor(Cursor&&) noexcept;
   Cursor& operator=(Cursor&&) noexcept;
   ~Cursor();
+  // Stands on the first entry after construction, if there is one. key(), value_size(), value() and next() need
+  // valid().
   [[nodiscard]] bool valid() const;
   [[nodiscard]] ByteView key() const;  // until the next call
   [[nodiscard]] Result<uint64_t> value_size() const;
@@ -82,7 +90,9 @@ class Cursor {
   std::unique_ptr<Impl> impl_;
 };
 
-// A consistent view of a moment; keeps what it needs from being reclaimed until it goes. Thread-safe.
+// A consistent view of a moment: everything whose write() had returned is in it. Keeps what it needs from being
+// reclaimed until it goes, so that a store at its limit may run out of room behind an old one. Thread-safe, cheap to
+// copy. Must not outlive the store.
 class Snapshot {
  public:
   class Impl;
@@ -96,6 +106,8 @@ class Snapshot {
   std::shared_ptr<const Impl> impl_;
 };
 
+// Numbers of one moment or of slightly different ones: they are read without stopping anybody. Since the open unless
+// something else is said.
 struct StoreStats {
   Mode mode = Mode::kCas;
   uint64_t limit = 0;            // bytes; 0 = none
@@ -107,6 +119,7 @@ struct StoreStats {
   uint64_t disk_available = 0;   // bytes
   uint64_t segments = 0, tables = 0, runs = 0, unmerged_footers = 0;
   uint64_t seals = 0, commits = 0, merges = 0, compactions = 0;
+  // The newest number that can be seen, and up to which everything survives a crash.
   uint64_t last_seq = 0, durable_seq = 0;
   // Since the store was opened, bytes:
   uint64_t bytes_in = 0;       // of values as they were given
@@ -125,7 +138,11 @@ struct StoreStats {
   uint64_t unwritten_bytes = 0;  // of the log, only in memory: what a crash would lose
 };
 
-// Thread-safe. Every stored value is verified on every read from disk.
+// An open store. Thread-safe: any number of readers and writers; writers wait for each other only at commit points and
+// when a segment is full. Every stored value is verified on every read from disk.
+// Durability (cas): after sync(), a write with kSync, seal() or close(), everything that was written before survives
+// any crash. Of the rest a crash keeps a prefix, at commit granularity: never a part of a batch, never a later change
+// without an earlier one. In cache mode the same, but only what was sealed survives.
 // Errors: a failed write or sync of the log is final: the store turns read-only, everybody who waits gets the error, nothing
 // later is acknowledged; reads go on. kNoSpace loses nothing and is not final. A cache does not turn read-only: it is degraded
 // (StoreStats) until the disk is back, keeps what is written in memory as long as there is room, and answers kNoSpace then.
@@ -136,20 +153,32 @@ class Store {
   static Result<std::unique_ptr<Store>> open(const std::filesystem::path& path, const Options& options);
   // The same on another Env (simulation, tests).
   static Result<std::unique_ptr<Store>> open(io::Env& env, const std::string& path, const Options& options);
+  // The object outlives its cursors, snapshots and operations.
   ~Store();  // close() without its error
 
-  // Applies `batch` as one. Between its seeing and its return other writers may go on.
+  // Applies `batch` as one: readers see all of it or nothing, and once it has returned they see it. An empty batch does
+  // nothing. May wait: for a commit point, for room, and with kSync for the disk. kInvalid (a key of 0 or more than
+  // kMaxKeySize bytes), kTooLarge (a value, or what is left of the batch when large values are taken out, is more than
+  // max_operation_room()), kNoSpace, kReadOnly. After an error nothing of it is visible; with kSync it may be, and is
+  // then not known to be durable.
   Result<void> write(const WriteBatch& batch, Durability durability);
-  // kNotFound if the key is absent.
+  // The value as it is now, or a part of it. kNotFound if the key is absent; kCorrupt if what is stored does not
+  // verify, kIo if it cannot be read. Never waits for writers. A small or cached value costs no read.
   [[nodiscard]] Result<Value> get(ByteView key, ReadRange range = {}) const;
+  // Bytes, without reading the value. Errors as get().
   [[nodiscard]] Result<uint64_t> value_size(ByteView key) const;
+  // Of this moment: what is written meanwhile is not in them.
   [[nodiscard]] Cursor scan(ByteView prefix) const;
   [[nodiscard]] Snapshot snapshot() const;
-  // Everything written before the call is durable afterwards (cas). In cache mode it does nothing and succeeds.
+  // Everything written before the call is durable afterwards (cas). In cache mode it does nothing and succeeds. Calls
+  // that come together share one write to the disk. An error is final: kReadOnly, or what made the store so.
   Result<void> sync();
-  // Seals the open segment (both modes): everything is on disk. Used by close() and tests.
+  // Seals the open segment (both modes): everything is on disk when it returns. Used by close() and tests. A cache
+  // whose disk fails answers kIo, and goes on.
   Result<void> seal();
-  // Seals, waits for background work and releases the lock. Afterwards only the destructor may be called.
+  // Seals, waits for background work and releases the lock. Afterwards only the destructor may be called, whatever it
+  // answered: what could not be written is what a crash would have lost. Needs every operation ended, and hooks taken
+  // away.
   Result<void> close();
 
   // Cache mode: another limit, durable when it returns. A greater one holds at once; a smaller one once enough is evicted, for which
@@ -158,11 +187,13 @@ class Store {
   // (what may not be evicted does not fit it), kBusy (another change is under way), kReadOnly.
   Result<void> set_limit(uint64_t limit);
 
-  // A fresh number (inode, cookie), never given out before in this store, even across crashes.
+  // A fresh number (inode, cookie), never given out before in this store, even across crashes; not always the next one.
+  // Above 1023.
   uint64_t next_number();
   [[nodiscard]] StoreStats stats() const;
   [[nodiscard]] io::Env& env() const;
-  // Merges footers, reclaims and compacts until nothing more is worth it. For tests and `cairnfs compact`.
+  // Merges footers, reclaims and compacts until nothing more is worth it, in this thread. For tests and `cairnfs
+  // compact`. Nothing is lost after an error: reclaiming goes on later.
   Result<void> settle();
 
   // ---- For a layer that buffers changes in memory (the tree) ----
@@ -173,16 +204,20 @@ class Store {
 
   class Operation {
    public:
+    // For one thread at a time; ends with the object. What it moved from owns nothing.
     Operation(Operation&&) noexcept;
     Operation& operator=(Operation&&) = delete;
     ~Operation();  // gives back the room that was neither written nor kept
-    // Needs batch.log_cost() <= room(). Visible when it returns. Never waits for the disk.
+    // Needs batch.log_cost() <= room() (CHECK). Visible when it returns. Never waits for the disk, but to write a value
+    // of more than an eighth of a segment. Errors as Store::write(); after one the room is as before.
     Result<void> write(const WriteBatch& batch);
     // Keeps `bytes` of the room for buffered changes, beyond the end of the operation. False if too much is kept already
     // (kept_max()): then write now instead. Needs bytes <= room().
     [[nodiscard]] bool keep(uint64_t bytes);
-    // Takes kept room back into this operation, to write buffered changes early.
+    // Takes kept room back into this operation, to write buffered changes early. Needs that much kept (CHECK), by
+    // whichever operation.
     void reclaim(uint64_t bytes);
+    // Bytes that are neither written nor kept.
     [[nodiscard]] uint64_t room() const;
 
    private:
@@ -201,7 +236,9 @@ class Store {
   [[nodiscard]] uint64_t max_operation_room() const;  // bytes: a quarter of a segment
   [[nodiscard]] uint64_t kept_max() const;            // bytes: min(16 MiB, a quarter of a segment)
   // `hook` writes everything buffered, through the Operation it is given (whose room is all that was kept). Set once,
-  // before the first operation; cleared (empty function) after the last.
+  // before the first operation; cleared (empty function) after the last. Called from whatever thread leads a commit,
+  // with no operation open and every begin() waiting: it must not begin one, nor wait for a thread that does. An error
+  // from it is final, like a failed sync.
   void set_commit_hook(std::function<Result<void>(Operation&)> hook);
 
   // ---- Room, in cache mode (design §6) ----

@@ -10,9 +10,13 @@ namespace {
 // Below this many bits for each key the false positives, 1 % at ten bits, pass 3 %.
 constexpr uint64_t kFewestBitsPerKey = 7;
 
+static_assert(kFewestBitsPerKey < kBloomBitsPerKey);
+static_assert(kBloomLineBits == 8 * 64, "a line is eight words");
+
 uint64_t lines_for(uint64_t expected_keys, uint64_t byte_budget) {
   const uint64_t affordable = byte_budget / kBloomLineBytes;
   const uint64_t wanted = expected_keys / kBloomLineBits * kBloomBitsPerKey + kBloomBitsPerKey;
+  // 2^32 lines is what bloom_line() can tell apart: 256 GiB.
   return std::clamp<uint64_t>(std::min(wanted, affordable), 1, uint64_t{1} << 32);
 }
 

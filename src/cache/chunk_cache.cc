@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace cairn::cache {
 namespace {
 
@@ -10,6 +12,7 @@ constexpr size_t kValueOverhead = 160;       // bytes: map node, links, control 
 constexpr size_t kMinShardBytes = 4u << 20;  // so that a shard holds some chunks of any size that is sensible
 constexpr size_t kMaxShards = 16;
 
+static_assert(kValueOverhead >= sizeof(SeqNo) + sizeof(Value), "what is kept beside the bytes is counted");
 }  // namespace
 
 struct ChunkCache::Shard {
@@ -33,15 +36,18 @@ ChunkCache::Shard& ChunkCache::shard(SeqNo seq) {
 std::optional<Value> ChunkCache::find(SeqNo seq) {
   Shard& home = shard(seq);
   const MutexLock lock(home.mutex);
+  // Copies a pointer; the bytes are shared with whoever reads them.
   const Value* value = home.values.find(seq);
   return value == nullptr ? std::nullopt : std::optional(*value);
 }
 
 void ChunkCache::insert(SeqNo seq, Value value) {
+  CHECK(seq != SeqNo{});
   const size_t weight = value.size() + kValueOverhead;
   std::vector<Value> evicted;  // freed after the lock is released
   Shard& home = shard(seq);
   const MutexLock lock(home.mutex);
+  // Two readers may have missed at once. A sequence number means one value for ever, so either copy is right.
   if (home.values.find(seq) != nullptr) return;
   home.values.insert(seq, std::move(value), weight,
                      [&evicted](SeqNo, Value&& old) { evicted.push_back(std::move(old)); });

@@ -24,9 +24,12 @@ class ChunkCache {
   ChunkCache(const ChunkCache&) = delete;
   ChunkCache& operator=(const ChunkCache&) = delete;
 
+  // Nothing if it is not there. A hit sets a bit, under the shard's lock.
   std::optional<Value> find(SeqNo seq);
+  // `seq` is not 0.
   // Does nothing if it is there already, or larger than a shard.
   void insert(SeqNo seq, Value value);
+  // Of values, and of what it takes to keep them; at most the capacity.
   [[nodiscard]] size_t bytes() const;
 
  private:

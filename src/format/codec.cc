@@ -30,14 +30,18 @@ ZSTD_DCtx* zstd_decompressor() {
   return context.get();
 }
 
+static_assert(kMaxRawLength <= LZ4_MAX_INPUT_SIZE && kMaxRawLength <= INT32_MAX, "LZ4 takes lengths as int");
+
 // Returns the length of the result, 0 if it does not fit `out` or cannot be made.
 size_t compress_lz4(ByteView raw, Bytes& out) {
+  // 16 KiB, which LZ4_compress_default() would take from the stack of whoever writes.
   thread_local const auto state = std::make_unique<char[]>(static_cast<size_t>(LZ4_sizeofState()));
   return static_cast<size_t>(LZ4_compress_fast_extState(state.get(), raw.data(), out.data(),
                                                         static_cast<int>(raw.size()), static_cast<int>(out.size()), 1));
 }
 
 size_t compress_zstd(int level, ByteView raw, Bytes& out) {
+  // No memory for a context is no error: the value is stored as it is (hazard 34).
   ZSTD_CCtx* context = zstd_compressor();
   if (context == nullptr) return 0;
   const size_t length = ZSTD_compressCCtx(context, out.data(), out.size(), raw.data(), raw.size(), level);
@@ -52,10 +56,12 @@ tl::unexpected<Error> wrong_length(uint32_t raw_len) {
 
 Codec compress(Compression how, ByteView raw, Bytes& out) {
   if (how.codec == Codec::kNone || raw.empty() || raw.size() > kMaxRawLength) return Codec::kNone;
+  CHECK(how.codec <= Codec::kZstd);
   // What would not save an eighth does not fit, so that the compressor itself gives up early.
   Bytes compressed(raw.size() - (raw.size() + 7) / 8, '\0');
   const size_t length =
       how.codec == Codec::kLz4 ? compress_lz4(raw, compressed) : compress_zstd(how.level, raw, compressed);
+  CHECK(length <= compressed.size());
   if (length == 0) return Codec::kNone;
   compressed.resize(length);
   out = std::move(compressed);
@@ -64,6 +70,8 @@ Codec compress(Compression how, ByteView raw, Bytes& out) {
 
 Result<void> decompress(Codec codec, ByteView stored, char* out, uint32_t raw_len) {
   CHECK(codec != Codec::kNone);
+  // The record's header was verified, but whoever wrote it may have been hostile: lengths are bounded once more, here
+  // (hazard 35).
   if (stored.empty() || stored.size() > kMaxRawLength || raw_len > kMaxRawLength) return wrong_length(raw_len);
   if (codec == Codec::kLz4) {
     const int length =
@@ -71,6 +79,7 @@ Result<void> decompress(Codec codec, ByteView stored, char* out, uint32_t raw_le
     if (length < 0 || static_cast<uint32_t>(length) != raw_len) return wrong_length(raw_len);
     return {};
   }
+  // Both decompressors get exactly the room that was declared and never write behind it; less than that is damage too.
   ZSTD_DCtx* context = zstd_decompressor();
   if (context == nullptr) return fail(ErrorCode::kOutOfMemory, "no memory for a zstd context");
   const size_t length = ZSTD_decompressDCtx(context, out, raw_len, stored.data(), stored.size());

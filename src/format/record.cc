@@ -1,4 +1,5 @@
 // Records, and the two values whose bytes the log itself defines: commit marks and extent pointers.
+#include <cstddef>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -11,16 +12,32 @@
 namespace cairn::format {
 namespace {
 
+// FORMAT.md, "Record". Both structs are their own layout, so a field that moved is a format that nobody can read.
+static_assert(offsetof(RecordHeaderDisk, value_checksum) == 8, "the header checksum covers everything behind itself");
+static_assert(offsetof(RecordHeaderDisk, stored_length) == 24 && offsetof(RecordHeaderDisk, key_length) == 32);
+static_assert(offsetof(RecordHeaderDisk, type) == 34 && offsetof(RecordHeaderDisk, flags) == 36);
+static_assert(offsetof(CommitMarkDisk, records_checksum) == 24 && offsetof(CommitMarkDisk, durable_offset) == 48);
+static_assert(offsetof(CommitMarkDisk, start_offset) == 64 && offsetof(ExtentPointerDisk, piece_size) == 24);
+static_assert(kRecordHeaderSize % kRecordAlignment == 0, "a record without key and value needs no padding");
+static_assert(kMarkRecordSize == 120 && kMarkRecordSize % kRecordAlignment == 0);
+static_assert(kMaxKeyLength <= UINT16_MAX, "RecordHeaderDisk::key_length");
+static_assert(kMinPieceSize % kRecordAlignment == 0 && kMinPieceSize <= kMaxRawLength);
+static_assert(sizeof(ExtentPointerDisk) <= kMaxInlineValue, "a pointer travels inside the index entry");
+
 // The first rule that `header` breaks, or null. Held before writing and after reading.
 const char* broken_rule(const RecordHeader& header) {
   if (header.type < RecordType::kPut || header.type > RecordType::kPiece) return "unknown type";
   if (header.codec > Codec::kZstd) return "unknown codec";
   if (header.flags > (kBatchFirst | kBatchLast)) return "unknown flags";
   if (header.raw_length > kMaxRawLength) return "raw length out of range";
+  // compress() keeps what it made only where it saves something, so a compressed value is shorter. This bounds
+  // raw_length from below.
   const bool whole = header.codec == Codec::kNone;
   if (whole ? header.stored_length != header.raw_length : header.stored_length >= header.raw_length) {
     return "stored and raw length disagree";
   }
+  // A type decides about lengths: recovery takes marks and pointers by the type alone, and decodes what the length
+  // promised.
   switch (header.type) {
     case RecordType::kErase:
       if (header.raw_length != 0) return "erase with a value";
@@ -35,6 +52,7 @@ const char* broken_rule(const RecordHeader& header) {
     case RecordType::kPut:
     case RecordType::kPiece: break;
   }
+  // Marks repeat the last sequence number of their commit, pieces count from 0.
   const bool sequenced = header.type <= RecordType::kExtent;
   if (sequenced && header.seq == SeqNo{}) return "sequence number 0";
   return nullptr;
@@ -47,11 +65,13 @@ uint64_t header_checksum(const char* record, uint64_t key_length, const RecordPl
                   place_seed(place.salt, place.id.value, place.offset));
 }
 
+// memcpy with a null pointer is undefined, also for no bytes: what a default ByteView has.
 char* append(char* out, ByteView bytes) {
   if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
   return out + bytes.size();
 }
 
+// Enum fields may hold any byte here; broken_rule() looks at them before anybody switches on one.
 RecordHeader fields_of(const RecordHeaderDisk& disk) {
   RecordHeader header;
   header.checksum = disk.checksum;
@@ -83,8 +103,9 @@ const char* check_header(ByteView bytes, const RecordPlace& place, RecordHeader&
 }  // namespace
 
 uint64_t encode_record(RecordHeader header, ByteView key, ByteView stored, const RecordPlace& place, char* out) {
+  // The casts below would cut longer ones off silently (hazard 11).
   CHECK(key.size() <= kMaxKeyLength && stored.size() <= kMaxRawLength);
-  CHECK(place.offset % kRecordAlignment == 0);
+  CHECK(place.id != SegmentId{} && place.offset % kRecordAlignment == 0);
   header.key_length = static_cast<uint16_t>(key.size());
   header.stored_length = static_cast<uint32_t>(stored.size());
   if (header.codec == Codec::kNone) header.raw_length = header.stored_length;
@@ -100,6 +121,8 @@ uint64_t encode_record(RecordHeader header, ByteView key, ByteView stored, const
   disk.codec = static_cast<uint8_t>(header.codec);
   disk.flags = header.flags;
 
+  // The checksum comes last, over the bytes as they lie in the slab: what another thread does to the caller's value
+  // meanwhile shows when it is read, and not as a record that verifies.
   char* const after_header = append(out, bytes_of(disk));
   char* const after_key = append(after_header, key);
   char* const after_value = append(after_key, stored);
@@ -126,6 +149,7 @@ Result<Record> decode_record(ByteView bytes, const RecordPlace& place) {
   auto record = decode_record_header(bytes, place);
   if (!record) return record;
   const size_t begin = kRecordHeaderSize + record->key.size();
+  // Another error than for damage: the header verified, so the caller may fetch the rest and ask again.
   if (record->header.stored_length > bytes.size() - begin) {
     return fail(ErrorCode::kRange, "record: value reaches beyond the bytes that are there");
   }
@@ -134,6 +158,7 @@ Result<Record> decode_record(ByteView bytes, const RecordPlace& place) {
 }
 
 bool value_verifies(const RecordHeader& header, ByteView stored) {
+  // Lengths first: the checksum of a value that was cut short would only say that it differs.
   return stored.size() == header.stored_length &&
          (header.codec != Codec::kNone || header.stored_length == header.raw_length) &&
          checksum(stored) == header.value_checksum;
@@ -150,6 +175,7 @@ CommitMarkDisk encode_commit_mark(const CommitMark& mark) {
   disk.durable_offset = mark.durable_offset;
   disk.next_ino = mark.next_ino;
   disk.start_offset = mark.start_offset;
+  // What is written is read back by the rules of reading, before it counts.
   CHECK(decode_commit_mark(bytes_of(disk)));
   return disk;
 }
@@ -171,10 +197,13 @@ Result<CommitMark> decode_commit_mark(ByteView bytes) {
   if (mark.number == CommitNo{}) return bad("number 0");
   if (mark.range.first == SeqNo{} || mark.range.last < mark.range.first.prev())
     return bad("sequence range out of order");
+  // None of these can come from a crash: the mark is in one record with a checksum. They keep a hostile segment from
+  // sending a walk backwards.
   if (mark.start_offset < kSegmentHeaderSize || mark.start_offset % kCommitAlignment != 0) return bad("wrong start");
   if (mark.previous_offset % kRecordAlignment != 0 || mark.previous_offset >= mark.start_offset) {
     return bad("wrong offset of the previous mark");
   }
+  // A mark cannot vouch for its own commit: when it was written, that was still on its way to the disk.
   if (mark.durable_offset > mark.start_offset) return bad("calls itself durable");
   return mark;
 }
@@ -195,6 +224,7 @@ Result<ExtentPointer> decode_extent_pointer(ByteView bytes) {
   const auto disk = load<ExtentPointerDisk>(bytes);
   if (disk.zero != 0) return bad("unused bytes are not zero");
   if (disk.segment_id == 0) return bad("names no segment");
+  // The segment's real size is not known here; read_extent() asks the file before it allocates anything.
   if (disk.length == 0 || disk.length > kMaxExtentLength) return bad("length out of range");
   if (disk.piece_size < kMinPieceSize || disk.piece_size > kMaxRawLength) return bad("piece size out of range");
   return ExtentPointer{SegmentId(disk.segment_id), disk.length, disk.salt, disk.piece_size};

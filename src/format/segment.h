@@ -3,6 +3,9 @@
 // A segment is: header block (4096 bytes) · commits · footer · trailer. A commit is records and then a mark, padded
 // with zeros to a multiple of 4096. The footer and trailer are a table (format/table.h) that lists every record of the
 // segment.
+//
+// All functions are pure: bytes in, struct or Error out, no state, thread-safe. Encoders CHECK the rules that decoders
+// check, so that what is written can be read; decoders take any bytes at all and answer kCorrupt or kUnsupported.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +28,7 @@ inline constexpr uint64_t kRecordAlignment = 8;                       // bytes
 inline constexpr uint32_t kMaxKeyLength = 1024;                       // bytes
 inline constexpr uint32_t kMaxInlineValue = 256;                      // bytes; such values also sit in index entries
 
+// Decides what a walk of the file expects, and what proves it.
 enum class SegmentKind : uint8_t {
   kLog = 1,        // the write-ahead log, open or sealed
   kCompacted = 2,  // made by compaction: records of a range of sequence numbers, no marks; valid only as a whole
@@ -56,23 +60,34 @@ struct SegmentHeaderDisk {
 };
 static_assert(sizeof(SegmentHeaderDisk) == 512 && alignof(SegmentHeaderDisk) == 1);
 
+// The same as values, checked. Fields that a kind does not have are 0, and decoding refuses anything else.
 struct SegmentHeader {
   SegmentKind kind = SegmentKind::kLog;
   bool prepared = false;
+  // Which file this is: with the salt part of every checksum in it.
   SegmentId id;
   uint64_t salt = 0;
+  // The chain of the log: the mark that was the log's newest when this segment took its first batch. All 0 for the
+  // first of a store, and for kinds other than kLog. Recovery cuts the predecessor behind exactly that mark (FORMAT.md,
+  // "Reading a segment").
   SegmentId previous_id;
   CommitNo previous_mark;
   uint64_t previous_mark_offset = 0;
   uint64_t previous_mark_checksum = 0;
+  // What it owns: of a log segment everything from first_seq up to the next one's, of a compacted one both ends
+  // included.
   SeqNo first_seq;
   SeqNo last_seq;
+  // Counters: a store whose manifest and tables are gone still gives no number out twice.
   uint64_t next_ino = 0;
+  // A footer proves nothing about the bytes before it (they may not have been synced): a later header does.
   SegmentId proven_id;
+  // Tells copies of one range apart after a crash within a compaction: the higher one replaces the others.
   uint32_t generation = 0;
   Superblock superblock;
 };
 
+// CHECKs that the header keeps the rules of its kind.
 SegmentHeaderDisk encode_segment_header(const SegmentHeader& header);
 // Needs the first 512 bytes; checks magic, version, checksum, then ranges. The caller compares id and uuid with what it
 // expects. kCorrupt / kUnsupported.
@@ -92,6 +107,8 @@ enum class RecordType : uint8_t {
   kPiece = 5,   // only in extent segments: one piece of the value; seq is the piece's number, from 0
 };
 
+// A batch is the records from one with kBatchFirst to the next with kBatchLast, which may be the same; it counts as a
+// whole or not at all (hazard 22). In compacted segments, where batches are torn apart, they mean nothing.
 inline constexpr uint8_t kBatchFirst = 1;  // record flags
 inline constexpr uint8_t kBatchLast = 2;
 
@@ -111,24 +128,32 @@ struct RecordHeaderDisk {
 static_assert(sizeof(RecordHeaderDisk) == 40 && alignof(RecordHeaderDisk) == 1);
 inline constexpr uint64_t kRecordHeaderSize = sizeof(RecordHeaderDisk);
 
+// The same as values. After decode_record_header(): every field in its range, and header and key as they were written,
+// at that place.
 struct RecordHeader {
+  // The checksum is also the record's name: marks hash those of their commit, and the next mark and segment repeat that
+  // of a mark.
   uint64_t checksum = 0;
   uint64_t value_checksum = 0;
+  // Of a mark the last of its commit; of a piece its index, from 0.
   SeqNo seq;
   uint32_t stored_length = 0;
   uint32_t raw_length = 0;
   uint16_t key_length = 0;
   RecordType type = RecordType::kPut;
   Codec codec = Codec::kNone;
+  // kBatchFirst | kBatchLast
   uint8_t flags = 0;
 };
 
 // Bytes that a record takes in a segment: header, key, value, padding to 8.
+// Does not overflow for lengths that passed a decoder.
 constexpr uint64_t record_size(uint64_t key_length, uint64_t stored_length) {
   return (kRecordHeaderSize + key_length + stored_length + kRecordAlignment - 1) & ~(kRecordAlignment - 1);
 }
 
-// Where a record lies: binds its checksum.
+// Where a record lies: binds its checksum. The same bytes elsewhere do not verify: not in an old slab, not in another
+// segment, not in an image of a segment that somebody stored as a file's content (hazards 10 and 19).
 struct RecordPlace {
   uint64_t salt = 0;
   SegmentId id;
@@ -136,9 +161,12 @@ struct RecordPlace {
 };
 
 // Writes header, key, value and padding to `out` (record_size() bytes) and returns the header checksum.
-// `header.checksum` is computed here; lengths come from key and stored.
+// `header.checksum` is computed here; lengths come from key and stored. The caller gives seq, type, codec, flags,
+// value_checksum, and raw_length where there is a codec. `out` is all written, padding included. Needs place.offset %
+// kRecordAlignment == 0. Costs one pass over header and key; the value is only copied.
 uint64_t encode_record(RecordHeader header, ByteView key, ByteView stored, const RecordPlace& place, char* out);
 
+// A record as it lies in somebody's bytes, which must outlive it.
 struct Record {
   RecordHeader header;
   ByteView key;     // into the bytes that were decoded
@@ -149,7 +177,7 @@ struct Record {
 // header checksum, then ranges (type, codec, lengths, zeros), then that the value lies inside `bytes`. Does not hash
 // the value. kCorrupt; a value that reaches beyond `bytes` gives kRange when header and key verified.
 Result<Record> decode_record(ByteView bytes, const RecordPlace& place);
-// Header and key only: stored is empty. For walks that do not read values.
+// Header and key only: stored is empty. For walks that do not read values. kCorrupt.
 Result<Record> decode_record_header(ByteView bytes, const RecordPlace& place);
 // Whether decode_record_header() would succeed. Cheap where there is no record: for searching through any bytes.
 [[nodiscard]] bool is_record_header(ByteView bytes, const RecordPlace& place);
@@ -171,6 +199,8 @@ struct CommitMarkDisk {
 };
 static_assert(sizeof(CommitMarkDisk) == 80 && alignof(CommitMarkDisk) == 1);
 
+// The same as values. Whether it fits its commit is for the walk to find out (log/scan_log.cc): the number follows the
+// mark before it, the checksum is over what was walked.
 struct CommitMark {
   CommitNo number;
   SeqRange range;
@@ -183,7 +213,9 @@ struct CommitMark {
 };
 inline constexpr uint64_t kMarkRecordSize = record_size(0, sizeof(CommitMarkDisk));
 
+// Needs a number, and a start that is aligned and behind the previous mark (CHECK).
 CommitMarkDisk encode_commit_mark(const CommitMark& mark);
+// Needs exactly the value of the record, whose checksum the caller has verified. kCorrupt.
 Result<CommitMark> decode_commit_mark(ByteView bytes);
 
 // 32 bytes: the value of a kExtent record.
@@ -198,6 +230,8 @@ static_assert(sizeof(ExtentPointerDisk) == 32 && alignof(ExtentPointerDisk) == 1
 // Larger values are refused (bytes): so that every segment can be held in memory to check or rebuild it.
 inline constexpr uint64_t kMaxExtentLength = uint64_t{2} << 30;
 inline constexpr uint32_t kMinPieceSize = 4096;  // bytes; bounds what headers and keys add
+// A value in a segment of its own. The segment counts only while such a pointer is in the log, and dies with it: one
+// pointer for each.
 struct ExtentPointer {
   SegmentId segment;
   uint64_t length = 0;
@@ -209,7 +243,9 @@ struct ExtentPointer {
 constexpr uint64_t extent_piece_offset(uint64_t key_length, uint32_t piece_size, uint64_t index) {
   return kSegmentHeaderSize + index * record_size(key_length, piece_size);
 }
+// Needs a segment, and lengths within the limits above (CHECK).
 ExtentPointerDisk encode_extent_pointer(const ExtentPointer& pointer);
+// kCorrupt. Says nothing of whether the segment is there, or as long as it should be.
 Result<ExtentPointer> decode_extent_pointer(ByteView bytes);
 
 // "00000000000000a7.seg" and back; nothing for any other name.

@@ -12,20 +12,32 @@
 namespace cairn::format {
 namespace {
 
+// FORMAT.md, "Superblock".
+static_assert(offsetof(SuperblockDisk, uuid) == 16 && offsetof(SuperblockDisk, mode) == 32);
+static_assert(offsetof(SuperblockDisk, segment_size) == 40 && offsetof(SuperblockDisk, limit) == 56);
+static_assert(offsetof(SuperblockDisk, checksum) == sizeof(SuperblockDisk) - sizeof(Le64));
+
+// From below: a segment holds its header, an operation's room and that of a commit's hook, a footer and a few records.
+// From above: a walk holds one in memory.
 constexpr uint64_t kMinSegmentSize = 64ull << 10;
 constexpr uint64_t kMaxSegmentSize = 1ull << 30;
 constexpr uint64_t kMinChunkSize = 4096;
+static_assert(kMinChunkSize <= kMinSegmentSize / 8, "every segment size allows a chunk size");
+static_assert(kMaxRawLength == kMaxSegmentSize / 4, "the largest batch");
 
 // The first rule that `superblock` breaks, or null. Held before writing and after reading.
 const char* broken_rule(const Superblock& superblock) {
   const auto [codec, level] = superblock.compression;
   if (superblock.mode != Mode::kCache && superblock.mode != Mode::kCas) return "unknown mode";
   if (codec > Codec::kZstd) return "unknown codec";
+  // zstd's levels above 19 need memory by the hundred megabytes for each thread, and those below 1 are lz4's work.
   if (codec == Codec::kZstd ? level < 1 || level > 19 : level != 0) return "compression level out of range";
   if (superblock.segment_size % 4096 != 0 || superblock.segment_size < kMinSegmentSize ||
       superblock.segment_size > kMaxSegmentSize) {
     return "segment size out of range";
   }
+  // A power of two, because the tree stores its logarithm; an eighth, because a chunk has to fit an operation beside
+  // its attributes.
   if (!std::has_single_bit(superblock.chunk_size) || superblock.chunk_size < kMinChunkSize ||
       superblock.chunk_size > superblock.segment_size / 8) {
     return "chunk size out of range";
@@ -41,6 +53,7 @@ uint64_t struct_checksum(const SuperblockDisk& disk) {
 }  // namespace
 
 bool operator==(const Superblock& a, const Superblock& b) {
+  // Not defaulted, as Compression has no operator of its own. A new field belongs in this list.
   return a.uuid == b.uuid && a.mode == b.mode && a.compression.codec == b.compression.codec &&
          a.compression.level == b.compression.level && a.segment_size == b.segment_size &&
          a.chunk_size == b.chunk_size && a.limit == b.limit && a.created_seconds == b.created_seconds;
@@ -73,6 +86,7 @@ Result<Superblock> decode_superblock(ByteView bytes) {
   if (auto version = check_version(disk.version, kFormatVersion); !version) return fail(std::move(version).error());
   if (disk.checksum != struct_checksum(disk)) return fail(ErrorCode::kCorrupt, "superblock: checksum mismatch");
   const auto bad = [](const char* what) { return fail(ErrorCode::kCorrupt, fmt::format("superblock: {}", what)); };
+  // Behind the checksum: from here on what is wrong was written so, by a bug or on purpose.
   if (disk.size != sizeof(SuperblockDisk)) return bad("wrong size");
   if (!all_zero(bytes_of(disk.zero0)) || !all_zero(bytes_of(disk.zero1)) ||
       !all_zero(bytes.substr(sizeof(SuperblockDisk)))) {
@@ -92,6 +106,7 @@ Result<Superblock> decode_superblock(ByteView bytes) {
 
 Bytes uuid_text(const std::array<unsigned char, 16>& uuid) {
   Bytes text;
+  // 8-4-4-4-12 digits (RFC 4122). The bits for version and variant are random like the others.
   for (size_t i = 0; i < uuid.size(); ++i) {
     if (i == 4 || i == 6 || i == 8 || i == 10) text.push_back('-');
     text += fmt::format("{:02x}", uuid[i]);

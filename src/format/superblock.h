@@ -1,4 +1,7 @@
 // The superblock: what a store is and its geometry, fixed at mkfs. FORMAT.md, "Superblock".
+// Fixed, because a geometry that followed the options of each open would lose data (hazard 32); only a cache's limit
+// can be changed, by replacing the file. What is lost with it comes back from the newest segment header
+// (store/rebuild.cc).
 #pragma once
 
 #include <array>
@@ -13,6 +16,8 @@
 namespace cairn::format {
 
 inline constexpr uint64_t kSuperblockMagic = 0x31'53'46'4e'52'49'41'43;  // "CAIRNFS1" as bytes on disk
+// Of the whole store: record, segment, table and manifest. A reader refuses what is newer, and opens all older ones for
+// ever.
 inline constexpr uint32_t kFormatVersion = 1;
 inline constexpr char kSuperblockFile[] = "superblock";
 
@@ -35,17 +40,22 @@ struct SuperblockDisk {
 };
 static_assert(sizeof(SuperblockDisk) == 128 && alignof(SuperblockDisk) == 1);
 
+// The same as values. After decoding every one of them is in its range, so geometry needs no further checks.
 struct Superblock {
+  // Tells stores apart: a segment of another one is not taken for ours.
   std::array<unsigned char, 16> uuid{};
   Mode mode = Mode::kCas;
+  // For values that are written from now on; each record says how it was stored.
   Compression compression;
   uint64_t segment_size = 0;  // bytes
   uint64_t chunk_size = 0;    // bytes
   uint64_t limit = 0;         // bytes; 0 = none
   int64_t created_seconds = 0;
+  // All fields. Copies in segment headers may differ from the file's in `limit` alone.
   friend bool operator==(const Superblock& a, const Superblock& b);
 };
 
+// CHECKs the ranges: make_store() has refused what a user asked for and cannot have.
 SuperblockDisk encode_superblock(const Superblock& superblock);
 // Checks size, magic, version, checksum, then every range. kUnsupported for a newer version, kCorrupt otherwise. The
 // message says what is wrong, without naming a file (the caller does). `bytes` may go on behind the struct (the file,

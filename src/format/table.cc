@@ -13,15 +13,27 @@
 namespace cairn::format {
 namespace {
 
+// FORMAT.md, "Table".
+static_assert(offsetof(TableTrailerDisk, kind) == 12 && offsetof(TableTrailerDisk, base) == 32);
+static_assert(offsetof(TableTrailerDisk, filter_offset) == 40 && offsetof(TableTrailerDisk, index_offset) == 56);
+static_assert(offsetof(TableTrailerDisk, entries) == 72 && offsetof(TableTrailerDisk, first_seq) == 88);
+static_assert(offsetof(TableTrailerDisk, last_mark) == 112 && offsetof(TableTrailerDisk, next_ino) == 136);
+static_assert(offsetof(TableTrailerDisk, checksum) == sizeof(TableTrailerDisk) - sizeof(Le64));
+
 constexpr uint64_t kBlockChecksumSize = 8;
 constexpr uint64_t kMinEntrySize = 17;  // nine fields of at least one byte, and the value's checksum
+// Two lengths of the key (2 bytes each at most), the sequence number (10), the bits (1), segment and offset (10), the
+// sub-index and two lengths (5), the checksum (8).
+static_assert(max_entry_size(0, 0) >= 2 * 2 + 10 + 1 + 2 * 10 + 3 * 5 + sizeof(Le64), "room for any entry");
+static_assert(kTableOverhead >= kTableTrailerSize + 2 * kCommitAlignment);
 
 // A block of `length` bytes at `offset` lies inside [begin, end) and has room for its checksum. Does not overflow.
 bool block_fits(uint64_t offset, uint64_t length, uint64_t begin, uint64_t end) {
   return length >= kBlockChecksumSize && offset >= begin && offset <= end && length <= end - offset;
 }
 
-// The first rule about places that `trailer` breaks, or null.
+// The first rule about places that `trailer` breaks, or null. Everything that a reader allocates or loops over is bounded
+// here by the file's real size: a hostile trailer costs no more than its file.
 const char* broken_layout(const TableTrailer& trailer, uint64_t trailer_offset) {
   const bool footer = trailer.kind == TableKind::kFooter;
   const bool base_ok =
@@ -35,6 +47,7 @@ const char* broken_layout(const TableTrailer& trailer, uint64_t trailer_offset) 
           : !block_fits(trailer.filter_offset, trailer.filter_length, trailer.base, trailer.index_offset)) {
     return "filter block out of range";
   }
+  // Divided, not multiplied: a product of what is on disk could overflow.
   if (trailer.entries > (trailer.index_offset - trailer.base) / kMinEntrySize) return "more entries than fit";
   return nullptr;
 }
@@ -45,10 +58,13 @@ const char* broken_rule(const TableTrailer& trailer, uint64_t trailer_offset) {
   if (trailer.id == 0) return "id 0";
   if (const char* rule = broken_layout(trailer, trailer_offset)) return rule;
   if (trailer.erases > trailer.entries) return "more erases than entries";
+  // The range of a footer may be empty, with its place kept ({n, n - 1}): no records are left.
+  // prev() is safe behind the test for 0.
   if (trailer.range.first == SeqNo{} || trailer.range.last < trailer.range.first.prev()) {
     return "sequence range out of order";
   }
   if (trailer.entries > 0 && trailer.range.empty()) return "entries without a sequence range";
+  // Summed up by room and liveness, where a footer's word is taken for it.
   if (trailer.kind == TableKind::kFooter && trailer.record_bytes > trailer.base - kSegmentHeaderSize) {
     return "records beyond the segment's";
   }
@@ -60,6 +76,7 @@ uint64_t struct_checksum(const TableTrailerDisk& disk, uint64_t trailer_offset) 
                   place_seed(disk.salt, disk.id, trailer_offset));
 }
 
+// Enum fields may hold any byte: broken_rule() looks at them.
 TableTrailer fields_of(const TableTrailerDisk& disk) {
   TableTrailer trailer;
   trailer.kind = static_cast<TableKind>(disk.kind);
@@ -88,6 +105,8 @@ void encode_entry(Bytes& out, ByteView previous_key, ByteView key, const IndexEn
   CHECK(entry.type <= RecordType::kExtent && entry.codec <= Codec::kZstd && entry.offset % kRecordAlignment == 0);
   CHECK(!entry.has_small || (entry.codec == Codec::kNone && entry.small.size() == entry.stored_length &&
                              entry.small.size() <= kMaxInlineValue));
+  CHECK(entry.seq != SeqNo{} && entry.segment != SegmentId{});
+  // The same key twice is fine (several versions of it in one segment): `shared` is then all of it and `rest` 0.
   const auto differs = std::mismatch(previous_key.begin(), previous_key.end(), key.begin(), key.end());
   const auto shared = static_cast<size_t>(differs.second - key.begin());
   put_varint(out, shared);
@@ -97,6 +116,7 @@ void encode_entry(Bytes& out, ByteView previous_key, ByteView key, const IndexEn
   out.push_back(static_cast<char>(static_cast<unsigned>(entry.type) | static_cast<unsigned>(entry.codec) << 3 |
                                   (entry.has_small ? 1u : 0u) << 5));
   put_varint(out, entry.segment.value);
+  // Offsets are multiples of 8: three bits less to store.
   put_varint(out, entry.offset / kRecordAlignment);
   put_varint(out, entry.sub_index);
   put_varint(out, entry.stored_length);
@@ -134,6 +154,7 @@ TableTrailerDisk encode_table_trailer(const TableTrailer& trailer, uint64_t trai
 Result<TableTrailer> decode_table_trailer(ByteView bytes, uint64_t file_size) {
   const auto bad = [](const char* what) { return fail(ErrorCode::kCorrupt, fmt::format("table trailer: {}", what)); };
   if (bytes.size() != kTableTrailerSize || file_size < kTableTrailerSize) return bad("cut short");
+  // The trailer is found from the file's end, and bound to that place: a file that was cut or grew shows at once.
   const uint64_t trailer_offset = file_size - kTableTrailerSize;
   const auto disk = load<TableTrailerDisk>(bytes);
   if (disk.magic != kTableMagic) return bad("wrong magic");

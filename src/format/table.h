@@ -17,6 +17,8 @@
 namespace cairn::format {
 
 // What the index knows about one version of a key. `small` points into the bytes that were decoded (or a memtable).
+// Entries are ordered by key, and the versions of one key by sequence number, newest first: the first that is found is
+// the one.
 struct IndexEntry {
   SeqNo seq;
   RecordType type = RecordType::kPut;  // kPut, kErase, kExtent
@@ -32,9 +34,12 @@ struct IndexEntry {
 };
 
 // Bytes that key and entry can take at most in a table (whole key, no prefix shared), for reserving footer room.
+// 72 bounds nine fields as varints and the checksum; see the assert in table.cc.
 constexpr uint64_t max_entry_size(uint64_t key_length, uint64_t small_length) { return key_length + small_length + 72; }
 // Bytes of filter, block checksums and block index per entry, at most, likewise. (10 bits + a share of the blocks'
 // index.)
+// Together with max_entry_size() this is what a writer promises before it accepts a record: a seal never finds that its
+// footer does not fit (index/table_builder.cc CHECKs it).
 constexpr uint64_t kEntryOverhead = 12;
 // Filter minimum, index block, trailer and rounding of one table, at most.
 constexpr uint64_t kTableOverhead = 16384;
@@ -42,6 +47,8 @@ constexpr uint64_t kTableOverhead = 16384;
 // Entry: varint shared · varint rest · rest bytes of the key · varint seq · u8 bits (type | codec<<3 | small<<5) ·
 // varint segment · varint offset/8 · varint sub_index · varint stored_length · varint raw_length · u64 value_checksum ·
 // the small value if bit 5. `shared` is what the key shares with the key before it in the block (0 at restarts).
+// Appends to `out`. Needs key >= previous_key only for a good encoding, not to be right. CHECKs lengths and the
+// alignment of the offset.
 void encode_entry(Bytes& out, ByteView previous_key, ByteView key, const IndexEntry& entry);
 
 inline constexpr uint64_t kTableMagic = 0x31'42'41'54'4e'52'49'43;  // "CIRNTAB1"
@@ -76,6 +83,8 @@ struct TableTrailerDisk {
 };
 static_assert(sizeof(TableTrailerDisk) == kTableTrailerSize && alignof(TableTrailerDisk) == 1);
 
+// The same as values. A trailer is all that is trusted before a block is read, so decoding bounds each offset and count
+// by the file.
 struct TableTrailer {
   TableKind kind = TableKind::kRun;
   uint64_t id = 0;
@@ -85,6 +94,7 @@ struct TableTrailer {
   uint64_t index_offset = 0, index_length = 0;
   uint64_t entries = 0;
   uint64_t erases = 0;
+  // Of a footer what the segment owns, also where erases or compaction left no record; of a run what is in it.
   SeqRange range;
   uint64_t record_bytes = 0;
   CommitNo last_mark;
@@ -92,6 +102,7 @@ struct TableTrailer {
   uint64_t last_mark_checksum = 0;
   uint64_t next_ino = 0;
 };
+// `trailer_offset` is where it will lie: the file's size without it. CHECKs the layout.
 TableTrailerDisk encode_table_trailer(const TableTrailer& trailer, uint64_t trailer_offset);
 // `file_size` bounds every offset: blocks lie inside [base, file_size - trailer). kCorrupt, kUnsupported.
 Result<TableTrailer> decode_table_trailer(ByteView bytes, uint64_t file_size);

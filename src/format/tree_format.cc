@@ -1,6 +1,8 @@
 #include "format/tree_format.h"
 
 #include <bit>
+#include <cstddef>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -11,23 +13,41 @@
 namespace cairn::format {
 namespace {
 
+// FORMAT.md, "Tree".
+static_assert(offsetof(AttributesDisk, mode) == 4 && offsetof(AttributesDisk, links) == 16);
+static_assert(offsetof(AttributesDisk, size) == 24 && offsetof(AttributesDisk, rdev) == 40);
+static_assert(offsetof(AttributesDisk, atime) == 48 && offsetof(AttributesDisk, atime_ns) == 80);
+static_assert(offsetof(AttributesDisk, sweep_from) == 96 && offsetof(AttributesDisk, parent) == 104);
+static_assert(offsetof(AttributesDisk, name_length) == 112 && offsetof(AttributesDisk, flags) == 113);
+static_assert(offsetof(PatchDisk, offset) == 4 && offsetof(EntryDisk, cookie) == 16);
+static_assert(offsetof(EntryDisk, ino) == offsetof(ListingDisk, ino), "at the same place in both");
+static_assert(offsetof(VisitsDisk, bits) == 8 && offsetof(HandDisk, next) == 8);
+static_assert(kMaxNameSize <= UINT8_MAX, "AttributesDisk::name_length");
+static_assert(kMaxSymlinkSize <= UINT16_MAX, "AttributesDisk::target_length");
+static_assert(kMaxFileSize % (uint64_t{1} << kChunkBitsMax) == 0, "the last chunk of the largest file is whole");
+static_assert(uint64_t{1} << kChunkBitsMax <= UINT32_MAX, "PatchDisk::offset");
+
 constexpr size_t kInoSize = 8;   // bytes, big endian
 constexpr size_t kHeadSize = 9;  // ino and kind
 static_assert(kListKeySize == kHeadSize + kInoSize);
+static_assert(kChunkKeySize == kHeadSize + sizeof(uint64_t) + 1);
 constexpr uint32_t kNanoseconds = 1'000'000'000;
 constexpr unsigned kTypeShift = 12;  // st_mode >> 12 is the type
 
+// Le.h has no big endian on purpose: keys are the only place that needs it, as they are compared as bytes.
 void append_big_endian(Bytes& out, uint64_t value) {
   value = __builtin_bswap64(value);
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
 uint64_t load_big_endian(ByteView bytes) {
+  DCHECK(bytes.size() >= sizeof(uint64_t));
   uint64_t value = 0;
   std::memcpy(&value, bytes.data(), sizeof value);
   return __builtin_bswap64(value);
 }
 
+// `more`: bytes that the caller will append, so that the key is allocated once.
 Bytes numbered_key(Ino ino, KeyKind kind, uint64_t number, size_t more = 0) {
   Bytes key;
   key.reserve(kHeadSize + sizeof number + more);
@@ -46,6 +66,7 @@ Bytes named_key(Ino ino, KeyKind kind, ByteView name) {
   return key;
 }
 
+// A type that is not known here could not be shown to the kernel, and S_IFMT has values that no type has.
 bool known_type(uint32_t type) {
   switch (type) {
     case S_IFREG:
@@ -61,6 +82,8 @@ bool known_type(uint32_t type) {
 
 tl::unexpected<Error> corrupt(const char* what) { return fail(ErrorCode::kCorrupt, what); }
 
+// Keys under inode 0. The engine has some of its own there (liveness map), which are none of the tree's business:
+// kInvalid tells them from damage.
 Result<TreeKey> decode_list_key(ByteView key) {
   const auto kind = static_cast<KeyKind>(key[kInoSize]);
   if (kind == KeyKind::kHand) {
@@ -76,6 +99,7 @@ Result<TreeKey> decode_list_key(ByteView key) {
     if (ino >= kVisitPages) return corrupt("key: page out of range");
     return TreeKey{.kind = kind, .ino = 0, .number = ino, .name = {}};
   }
+  // Everything that is listed is an inode's, and 0 is nobody's.
   if (ino == 0) return corrupt("key: inode number 0");
   return TreeKey{.kind = kind, .ino = ino, .number = 0, .name = {}};
 }
@@ -83,31 +107,40 @@ Result<TreeKey> decode_list_key(ByteView key) {
 // The first rule that `a` breaks, or null. Held before writing and after reading.
 const char* broken_rule(const Attributes& a) {
   if (!known_type(a.mode & S_IFMT) || (a.mode & ~uint32_t{S_IFMT | 07777}) != 0) return "unknown mode";
+  // Directories count their subdirectories, of which there may be any number.
   if (!a.is_directory() && a.links > kMaxLinks) return "too many links";
   for (const Time* time : {&a.atime, &a.mtime, &a.ctime, &a.btime}) {
     if (time->nanoseconds >= kNanoseconds) return "nanoseconds out of range";
   }
+  // The caller divides by the chunk size, shifts by chunk_bits and multiplies indexes: all that is safe only with
+  // these.
   if (a.is_regular()) {
     if (a.chunk_bits < kChunkBitsMin || a.chunk_bits > kChunkBitsMax) return "chunk size out of range";
     if (a.size > kMaxFileSize) return "size out of range";
     if (a.sweep_from != kNoSweep && a.sweep_from > (kMaxFileSize >> a.chunk_bits)) return "sweep out of range";
+    // Chunks that wait to be erased must lie behind the end: what a truncation cut off must not come back by a write
+    // beyond it.
     if (a.sweep_from != kNoSweep && a.size > a.sweep_from << a.chunk_bits) return "sweep inside the file";
   } else if (a.chunk_bits != 0 || a.stored != 0 || a.sweep_from != kNoSweep || a.patched) {
     return "content of what is no regular file";
   }
   const uint32_t type = a.mode & S_IFMT;
+  // Fields that a type does not use are 0, so that a later version may use them, and equal inodes have equal bytes.
   if (a.rdev != 0 && type != S_IFCHR && type != S_IFBLK) return "device number of what is no device";
   if (a.size != 0 && !a.is_regular() && !a.is_directory() && !a.is_symlink()) return "size of what has none";
   if (a.is_symlink() ? a.target.empty() || a.target.size() > kMaxSymlinkSize || a.size != a.target.size()
                      : !a.target.empty()) {
     return "wrong length of a symlink's target";
   }
+  // The kernel takes the target as a string: behind a NUL it would see something else than we check.
   if (a.target.find('\0') != Bytes::npos) return "NUL in a symlink's target";
+  // The root alone has a parent (itself) and no name.
   if (a.parent == 0 && !a.name.empty()) return "a name without a parent";
   if (!a.name.empty() && !check_name(a.name)) return "bad name";
   return nullptr;
 }
 
+// Seconds are two's complement: files from before 1970 exist (tar, SOURCE_DATE_EPOCH).
 Time load_time(const Le64& seconds, const Le32& nanoseconds) {
   return {.seconds = std::bit_cast<int64_t>(uint64_t{seconds}), .nanoseconds = nanoseconds};
 }
@@ -133,6 +166,7 @@ Attributes fields_of(const AttributesDisk& disk) {
   a.btime = load_time(disk.btime, disk.btime_ns);
   a.chunk_bits = disk.chunk_bits;
   a.sweep_from = disk.sweep_from;
+  // Bits that are not known were refused before.
   a.patched = (disk.flags & kPatched) != 0;
   a.parent = disk.parent;
   return a;
@@ -143,6 +177,7 @@ Attributes fields_of(const AttributesDisk& disk) {
 Result<TreeKey> decode_tree_key(ByteView key) {
   if (key.size() < kHeadSize) return fail(ErrorCode::kInvalid, "too short for a key of the tree");
   TreeKey out;
+
   out.ino = load_big_endian(key);
   if (out.ino == 0) return decode_list_key(key);
   out.kind = static_cast<KeyKind>(key[kInoSize]);
@@ -156,11 +191,13 @@ Result<TreeKey> decode_tree_key(ByteView key) {
       out.patch = static_cast<uint8_t>(rest.back());
       if (out.patch > kMaxPatches) return corrupt("key: patch number out of range");
       out.number = load_big_endian(rest);
+      // With the smallest chunks. What it may be in this file depends on attributes that are not at hand.
       if (out.number > kMaxFileSize >> kChunkBitsMin) return corrupt("key: chunk index out of range");
       return out;
     case KeyKind::kListing:
       if (rest.size() != sizeof(uint64_t)) return corrupt("key: wrong length");
       out.number = load_big_endian(rest);
+      // 0 is where a listing starts, before the first entry.
       if (out.number == 0) return corrupt("key: cookie 0");
       return out;
     case KeyKind::kBackLink:
@@ -177,6 +214,7 @@ Result<TreeKey> decode_tree_key(ByteView key) {
       out.name = rest;
       if (!check_xattr_name(rest)) return corrupt("key: bad name of an extended attribute");
       return out;
+    // No default: a new kind has to say here where it may stand.
     case KeyKind::kOrphan:
     case KeyKind::kSweep:
     case KeyKind::kUnit:
@@ -203,12 +241,14 @@ Bytes unit_key(Ino ino) { return numbered_key(0, KeyKind::kUnit, ino); }
 Bytes visits_key(uint64_t page) { return numbered_key(0, KeyKind::kVisits, page); }
 Bytes hand_key() { return kind_prefix(0, KeyKind::kHand); }
 
+// n = 0 sorts before the patches: one scan gives the chunk and then what goes over it.
 Bytes chunk_key(Ino ino, uint64_t index, uint8_t patch) {
   Bytes key = numbered_key(ino, KeyKind::kChunk, index, 1);
   key.push_back(static_cast<char>(patch));
   return key;
 }
 
+// The parent comes before the name, so that all names in one directory are found by a prefix.
 Bytes back_link_key(Ino ino, Ino parent, ByteView name) {
   Bytes key = numbered_key(ino, KeyKind::kBackLink, parent, name.size());
   key.append(name);
@@ -216,6 +256,7 @@ Bytes back_link_key(Ino ino, Ino parent, ByteView name) {
 }
 
 Result<void> check_name(ByteView name) {
+  // The length first, as the kernel has it: a name that is too long and bad as well is too long.
   if (name.size() > kMaxNameSize) return fail(ErrorCode::kNameTooLong);
   if (name.empty() || name == "." || name == "..") return fail(ErrorCode::kInvalid);
   if (name.find('/') != ByteView::npos || name.find('\0') != ByteView::npos) return fail(ErrorCode::kInvalid);
@@ -223,6 +264,7 @@ Result<void> check_name(ByteView name) {
 }
 
 Result<void> check_xattr_name(ByteView name) {
+  // A slash is allowed: these names never become part of a path.
   if (name.empty() || name.size() > kMaxNameSize) return fail(ErrorCode::kRange);
   if (name.find('\0') != ByteView::npos) return fail(ErrorCode::kInvalid);
   return {};
@@ -233,6 +275,7 @@ Bytes encode_attributes(const Attributes& a) {
   AttributesDisk disk{};
   disk.version = kTreeVersion;
   disk.chunk_bits = a.chunk_bits;
+  // broken_rule() has bounded both lengths.
   disk.target_length = static_cast<uint16_t>(a.target.size());
   disk.mode = a.mode;
   disk.uid = a.uid;
@@ -261,6 +304,7 @@ Result<Attributes> decode_attributes(ByteView bytes) {
   const auto disk = load<AttributesDisk>(bytes);
   TRY(check_version(disk.version, kTreeVersion));
   if (!all_zero(bytes_of(disk.zero)) || disk.flags > kPatched) return corrupt("attributes: unused bits are not zero");
+  // An exact sum: the two substr() below cannot reach beyond it.
   if (bytes.size() != sizeof disk + disk.name_length + disk.target_length) return corrupt("attributes: wrong length");
   Attributes a = fields_of(disk);
   a.name = bytes.substr(sizeof disk, disk.name_length);
@@ -285,6 +329,7 @@ Result<Patch> decode_patch(ByteView bytes, uint64_t chunk_size) {
   TRY(check_version(disk.version, kTreeVersion));
   const Patch out{.offset = disk.offset, .bytes = bytes.substr(sizeof disk)};
   if (!all_zero(bytes_of(disk.zero))) return corrupt("patch: unused bytes are not zero");
+  // Subtracted, so that a hostile offset cannot overflow the sum. Whether it leaves a gap sees who applies it.
   if (out.offset > chunk_size || out.bytes.size() > chunk_size - out.offset) return corrupt("patch: beyond the chunk");
   return out;
 }
@@ -354,8 +399,10 @@ Result<ByteView> decode_visits(ByteView bytes) {
   if (bytes.size() != sizeof(VisitsDisk)) return corrupt("visits: wrong length");
   const auto disk = load<VisitsDisk>(bytes);
   TRY(check_version(disk.version, kTreeVersion));
+  // A page without a visit has no key at all, so that hints take no room.
   if (!all_zero(bytes_of(disk.zero)) || all_zero(bytes_of(disk.bits)))
     return corrupt("visits: a field is out of range");
+  // Into the caller's bytes, not into the copy.
   return bytes.substr(offsetof(VisitsDisk, bits));
 }
 

@@ -1,7 +1,9 @@
 // Keys and values of the tree: how inodes, names, chunks and extended attributes lie in the store. FORMAT.md, "Tree".
 //
 // Every key begins with an inode number, big endian, so that all keys of one file are neighbours, and a kind. Inode 0 is no
-// file: under it are lists that belong to the whole tree. A decoder takes any bytes at all and is the only way in.
+// file: under it are lists that belong to the whole tree. A decoder takes any bytes at all and is the only way in. All
+// functions are pure and thread-safe; encoders CHECK what decoders refuse, with kCorrupt (or kUnsupported, for a newer
+// version) unless something else is said.
 #pragma once
 
 #include <compare>
@@ -16,6 +18,8 @@ namespace cairn::format {
 
 // ---- Keys ----
 
+// Values are part of the format. Their order is that of an inode's keys: 'A' first, so a scan meets attributes before
+// content, and 'E' before 'L'.
 enum class KeyKind : char {
   kAttributes = 'A',  // ino 'A'
   kChunk = 'D',       // ino 'D' index(8) n; n = 0: the chunk, n = 1..16: its patches
@@ -41,6 +45,9 @@ struct TreeKey {
 // kInvalid if it is no key of the tree (the engine keeps keys of its own under inode 0), kCorrupt for a bad name or length.
 Result<TreeKey> decode_tree_key(ByteView key);
 
+// Keys and prefixes of scans. Names and numbers are not checked here: check_name() before, decode_tree_key() after
+// reading. Big endian, so that bytewise order is numeric: chunks in the order of the file, listings in that of
+// creation.
 Bytes inode_prefix(Ino ino);  // of all keys of one inode
 Bytes kind_prefix(Ino ino, KeyKind kind);
 Bytes attributes_key(Ino ino);
@@ -61,17 +68,21 @@ inline constexpr uint8_t kMaxPatches = 16;     // of one chunk
 
 // Names are checked before they are stored and after they are read: 1..255 bytes, no '/', no NUL, not "." or "..".
 // kInvalid or kNameTooLong.
+// Without a message, as they are ordinary answers to a caller.
 Result<void> check_name(ByteView name);
 // Names of extended attributes: 1..255 bytes, no NUL. kInvalid or kRange (as ext4 has it).
 Result<void> check_xattr_name(ByteView name);
 
 // ---- Attributes ----
 
+// Attributes are a small value (at most kMaxInlineValue bytes) for all but long names and symlinks: they travel inside
+// the index, and lookup and getattr never touch a segment.
 inline constexpr uint8_t kTreeVersion = 1;        // of every value below
 inline constexpr uint64_t kNoSweep = UINT64_MAX;  // sweep_from: no chunk is waiting to be erased
 inline constexpr uint8_t kPatched = 1;            // flags: chunks of this file may have patches
 inline constexpr uint8_t kChunkBitsMin = 12;      // 4 KiB
 inline constexpr uint8_t kChunkBitsMax = 30;      // 1 GiB
+static_assert(kChunkBitsMin < kChunkBitsMax && kMaxFileSize >> kChunkBitsMin < UINT64_MAX);
 
 // 120 bytes, then the name, then the target of a symlink.
 struct AttributesDisk {
@@ -102,28 +113,38 @@ struct AttributesDisk {
 };
 static_assert(sizeof(AttributesDisk) == 120 && alignof(AttributesDisk) == 1);
 
+// The same as values. Rules between fields are broken_rule() in the .cc, held before writing and after reading.
 struct Attributes {
-  uint32_t mode = 0, uid = 0, gid = 0;
-  uint32_t links = 0;
+  uint32_t mode = 0, uid = 0, gid = 0;  // mode as st_mode: never without a type
+  uint32_t links = 0;                   // 0: an orphan, whose keys go with the next sweep
+  // Lets getxattr answer without a look where there are none: the kernel asks for security.capability before each write.
   uint32_t xattrs = 0;
-  uint64_t size = 0;    // bytes; directories: entries
-  uint64_t stored = 0;  // bytes
+  uint64_t size = 0;  // bytes; directories: entries
+  // Bytes. Equal to size: the file has no holes, so a chunk that is missing is damage.
+  uint64_t stored = 0;
   uint64_t rdev = 0;
+  // Access, modification, change and birth. Any second; nanoseconds below 1e9.
   Time atime, mtime, ctime, btime;
   uint8_t chunk_bits = 0;
+  // Truncation is O(1): it writes the size and where the sweeper goes on. Chunks from here on read as holes.
   uint64_t sweep_from = kNoSweep;
-  bool patched = false;  // chunks may have patches
+  // Set with the first patch, taken back when the file is emptied. Saves the look for patches in all other files.
+  bool patched = false;
+  // Of the one name, so that a path can be found for messages, and eviction need not search for the entry.
   Ino parent = 0;
   Bytes name;
   Bytes target;
 
+  // Exactly one of these holds, or none: a device, a FIFO or a socket.
   [[nodiscard]] bool is_directory() const { return (mode & S_IFMT) == S_IFDIR; }
   [[nodiscard]] bool is_regular() const { return (mode & S_IFMT) == S_IFREG; }
   [[nodiscard]] bool is_symlink() const { return (mode & S_IFMT) == S_IFLNK; }
+  // Bytes. Regular files only.
   [[nodiscard]] uint64_t chunk_size() const { return uint64_t{1} << chunk_bits; }
 };
 // CHECKs the rules that decode_attributes() checks.
 Bytes encode_attributes(const Attributes& attributes);
+// Checks the size, version, zeros, lengths, then every rule between fields.
 Result<Attributes> decode_attributes(ByteView bytes);
 // Bytes of the value at most, with any name.
 inline uint64_t attributes_size_max(uint64_t target_length) {
@@ -140,11 +161,14 @@ struct PatchDisk {
 };
 static_assert(sizeof(PatchDisk) == 8 && alignof(PatchDisk) == 1);
 
+// What a write or append of a few bytes logs instead of the whole chunk. Applied in the order of their numbers; folded
+// at kMaxPatches, or when they are half a chunk.
 struct Patch {
   uint64_t offset = 0;
   ByteView bytes;  // into the value
   [[nodiscard]] uint64_t end() const { return offset + bytes.size(); }
 };
+// Needs content. Whether it ends within the chunk is the caller's to know: the chunk size is not at hand.
 Bytes encode_patch(const Patch& patch);
 // Also checks that it ends within `chunk_size`.
 Result<Patch> decode_patch(ByteView bytes, uint64_t chunk_size);
@@ -170,20 +194,25 @@ struct ListingDisk {
 };
 static_assert(sizeof(ListingDisk) == 16 && alignof(ListingDisk) == 1);
 
+// What a name is, in both of its keys. Entry and listing are written and erased in one batch.
 struct Entry {
   Ino ino = 0;
   uint32_t type = 0;    // S_IFMT bits
   uint64_t cookie = 0;  // a directory's cookies are distinct, 1 or more
   friend bool operator==(const Entry&, const Entry&) = default;
 };
+// Needs an inode number, a cookie and a known type.
 Bytes encode_entry(const Entry& entry);
 Result<Entry> decode_entry(ByteView bytes);
 
+// One row of a directory listing. With the type in it a readdir needs no attributes.
 struct Listing {
   Ino ino = 0;
   uint32_t type = 0;  // S_IFMT bits
   ByteView name;      // into the value
 };
+// As encode_entry(), and a name that check_name() takes. The name is checked again when it is read: it reaches the
+// kernel.
 Bytes encode_listing(const Entry& entry, ByteView name);
 Result<Listing> decode_listing(ByteView bytes);
 
@@ -192,13 +221,17 @@ struct MarkerDisk {
   uint8_t version;  // 0  kTreeVersion
 };
 static_assert(sizeof(MarkerDisk) == 1);
+// A version and nothing else, so that something can be added.
 Bytes encode_marker();
 Result<void> decode_marker(ByteView bytes);
 
 // ---- Eviction (cache mode) ----
 
+// A hint: damage to it costs the order of eviction, never a file. So it is read leniently: what does not decode counts
+// as missing.
 inline constexpr uint64_t kVisitsBits = 4096;  // inode numbers of one page
 inline constexpr uint64_t kVisitPages = (UINT64_MAX / kVisitsBits) + 1;
+static_assert(kVisitsBits % 8 == 0 && (kVisitsBits & (kVisitsBits - 1)) == 0, "whole bytes");
 
 // The value under 'V'.
 struct VisitsDisk {
@@ -219,6 +252,7 @@ struct HandDisk {
   Le64 next;        // 8  the inode number to be looked at next
 };
 static_assert(sizeof(HandDisk) == 16 && alignof(HandDisk) == 1);
+// Any number is valid: the hand goes on from the first candidate that is not before it.
 Bytes encode_hand(Ino next);
 Result<Ino> decode_hand(ByteView bytes);
 

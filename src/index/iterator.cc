@@ -9,7 +9,9 @@
 namespace cairn::index {
 namespace {
 
-// A heap of the inputs that are valid, the one with the smallest (key, newest first, input number) on top.
+// A heap of the inputs that are valid, the one with the smallest (key, newest first, input number) on top. O(log
+// inputs) comparisons a step. The input number breaks ties, so of equal entries that of the first input is the one that
+// shows.
 class MergeIterator final : public Iterator {
  public:
   explicit MergeIterator(std::vector<std::unique_ptr<Iterator>> inputs) : inputs_(std::move(inputs)) {
@@ -34,6 +36,7 @@ class MergeIterator final : public Iterator {
   }
 
   [[nodiscard]] bool valid() const override { return !heap_.empty(); }
+  // Views belong to the input on top, which moves only in next().
   [[nodiscard]] ByteView key() const override { return inputs_[heap_.front()]->key(); }
   [[nodiscard]] const format::IndexEntry& entry() const override { return inputs_[heap_.front()]->entry(); }
 
@@ -52,11 +55,13 @@ class MergeIterator final : public Iterator {
   }
 
   void push(size_t input) {
+    DCHECK(heap_.size() < inputs_.size() && inputs_[input]->valid());
     heap_.push_back(input);
     std::push_heap(heap_.begin(), heap_.end(), [this](size_t a, size_t b) { return after(a, b); });
   }
 
   size_t pop() {
+    DCHECK(!heap_.empty());
     std::pop_heap(heap_.begin(), heap_.end(), [this](size_t a, size_t b) { return after(a, b); });
     const size_t input = heap_.back();
     heap_.pop_back();
@@ -69,6 +74,7 @@ class MergeIterator final : public Iterator {
     return {};
   }
 
+  // After an error all is invalid: a merge that went on without one input would show older versions as the newest.
   Result<void> broken(Error error) {
     heap_.clear();
     return fail(std::move(error));
@@ -81,6 +87,8 @@ class MergeIterator final : public Iterator {
 }  // namespace
 
 std::unique_ptr<Iterator> merge_iterators(std::vector<std::unique_ptr<Iterator>> inputs) {
+  // One level alone needs no heap, and no comparisons.
+  DCHECK(std::none_of(inputs.begin(), inputs.end(), [](const auto& input) { return input == nullptr; }));
   if (inputs.size() == 1) return std::move(inputs.front());
   return std::make_unique<MergeIterator>(std::move(inputs));
 }

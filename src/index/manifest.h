@@ -20,6 +20,8 @@
 
 namespace cairn::index {
 
+// What is known of a segment without opening it. A segment is named here once it is sealed and synced, so the manifest
+// also proves it.
 struct ManifestSegment {
   SegmentId id;
   format::SegmentKind kind = format::SegmentKind::kLog;
@@ -29,14 +31,17 @@ struct ManifestSegment {
   uint64_t file_size = 0;     // bytes
   uint64_t entries = 0;       // records listed by its footer
   uint64_t record_bytes = 0;  // sum of record_size() over them
+  // As in the segment's header; 0 but for compacted ones.
   uint32_t generation = 0;
   friend bool operator==(const ManifestSegment&, const ManifestSegment&) = default;
 };
 
+// A table of a run.
 struct ManifestTable {
   TableId id;
   uint64_t file_size = 0;  // bytes
   uint64_t entries = 0;
+  // Of its entries, both included; so that a lookup opens one table of a run at most.
   Bytes first_key, last_key;
   // Entries with key < clip were already merged elsewhere and do not count; empty = none. Not above last_key: a table
   // of which nothing counts is not named any more.
@@ -49,11 +54,13 @@ struct ManifestRun {
   friend bool operator==(const ManifestRun&, const ManifestRun&) = default;
 };
 
+// In memory it runs ahead of the file by what the log has sealed since (store/catalog.h).
 struct Manifest {
   uint64_t number = 0;     // grows by one with every replacement
   SegmentId next_segment;  // ids at or above this were never used when the manifest was written
   TableId next_table;
   SeqNo next_seq{1};  // above everything owned by `segments`
+  // Numbers at or above this were not given out when the manifest was written (inodes, cookies).
   uint64_t next_ino = 0;
   SegmentId last_log;  // the newest log segment named here, or 0; newer ones follow by their headers' chain
   CommitNo last_mark;  // of last_log
@@ -75,6 +82,7 @@ Bytes encode_manifest(const Manifest& manifest, const std::array<unsigned char, 
 // above.
 Result<Manifest> decode_manifest(ByteView bytes, const std::array<unsigned char, 16>& uuid);
 
+// Errors: kCorrupt, kUnsupported (newer version).
 // Reads `manifest` in `store`. kNotFound if missing.
 Result<Manifest> read_manifest(const io::Directory& store, const std::array<unsigned char, 16>& uuid);
 // Replaces it atomically and durably. After an error the old or the new one is in place. `spare`, if given, makes the file for
@@ -83,6 +91,7 @@ using SpareFile = std::function<Result<std::unique_ptr<io::File>>(const std::str
 Result<void> write_manifest(io::Directory& store, const Manifest& manifest, const std::array<unsigned char, 16>& uuid,
                             const SpareFile& spare = {});
 
+// "00000000000000a7.tab" and back; nothing for any other name.
 Bytes table_file_name(TableId id);
 std::optional<TableId> parse_table_file_name(ByteView name);
 

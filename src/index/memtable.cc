@@ -2,18 +2,23 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <vector>
 
+#include "base/check.h"
 #include "base/mutex.h"
 
 namespace cairn::index {
 namespace {
 
+// Pugh, "Skip Lists: A Probabilistic Alternative to Balanced Trees", CACM 1990, with p = 1/4.
 constexpr int kMaxHeight = 12;              // 4^12 entries before lookups slow down
 constexpr size_t kArenaBlock = 256u << 10;  // bytes
+static_assert(kMaxHeight > 1 && kArenaBlock % alignof(std::max_align_t) == 0);
 
 // One version of a key. `next` has `height` slots (the struct declares one, the arena gives room for the others);
 // behind them come the key's bytes and the small value. Only `next` changes after publication.
@@ -28,6 +33,9 @@ struct Node {
   [[nodiscard]] Node* at(int level) const { return next[level].load(std::memory_order_acquire); }
 };
 
+static_assert(alignof(Node) <= alignof(std::max_align_t), "new[] of char is aligned for it");
+static_assert(std::is_trivially_destructible_v<Node>, "the arena frees nodes without asking them");
+
 // (key, seq) stands before (other, other_seq): key ascending, newer first.
 bool before(const Node& node, ByteView key, SeqNo seq) {
   const int order = node.key().compare(key);
@@ -39,6 +47,7 @@ class Arena {
  public:
   char* allocate(size_t bytes) {
     bytes = (bytes + alignof(Node) - 1) & ~(alignof(Node) - 1);
+    // What is left of a block is given up: at most one node's worth.
     if (bytes > left_) grow(bytes);
     char* const result = at_;
     at_ += bytes;
@@ -70,10 +79,13 @@ class Memtable::Impl {
 
   void insert(ByteView key, const format::IndexEntry& entry) EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
+    // The key goes in copied, and everything that can fail for want of memory comes before the first link is changed.
     Node* previous[kMaxHeight];
     Node* const at = find(key, entry.seq, previous);
     if (at != nullptr && at->entry.seq == entry.seq && at->key() == key) return;  // the same record once more
     Node* const node = make_node(random_height(), key, entry);
+    // From the bottom: a reader that finds the node on a higher level also finds it below.
+    DCHECK(at == nullptr || !before(*at, key, entry.seq));
     for (int level = 0; level < node->height; ++level) {
       node->next[level].store(previous[level]->next[level].load(std::memory_order_relaxed), std::memory_order_relaxed);
       // Publishes the node: a reader that loads this pointer (acquire) sees all that was written into it.
@@ -84,6 +96,7 @@ class Memtable::Impl {
 
   // The first node that does not stand before (key, seq). `previous`: the last node before it at each level.
   Node* find(ByteView key, SeqNo seq, Node** previous = nullptr) const {
+    // No lock: links only ever change from one node to a new one in between, and nodes stay.
     Node* node = head_;
     for (int level = kMaxHeight - 1;; --level) {
       Node* next = node->at(level);
@@ -107,6 +120,7 @@ class Memtable::Impl {
     Node* const node = new (memory) Node;
     for (int level = 0; level < height; ++level) new (&node->next[level]) std::atomic<Node*>(nullptr);
     char* const bytes = memory + slots;
+    CHECK(key.size() <= format::kMaxKeyLength && small.size() <= format::kMaxInlineValue);
     std::copy(key.begin(), key.end(), bytes);
     std::copy(small.begin(), small.end(), bytes + key.size());
     node->entry = entry;
@@ -119,6 +133,7 @@ class Memtable::Impl {
 
   // One more level with probability 1/4 each. Not from the Env: heights change speed, never an answer.
   int random_height() REQUIRES(mutex_) {
+    // xorshift64 (Marsaglia 2003): the low bits are the weakest, so the ones above 16 are used.
     random_ ^= random_ << 13;
     random_ ^= random_ >> 7;
     random_ ^= random_ << 17;
@@ -145,6 +160,7 @@ class MemtableIterator final : public Iterator {
     return {};
   }
   Result<void> next() override {
+    DCHECK(node_ != nullptr);
     node_ = node_->at(0);
     return {};
   }

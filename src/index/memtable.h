@@ -1,4 +1,4 @@
-// The index of what is in one slab: a skip list in an arena.
+// The index of what is in one slab: a skip list in an arena (as in LevelDB). O(log entries) to insert and find.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,15 @@ class Memtable {
   Memtable(const Memtable&) = delete;
   Memtable& operator=(const Memtable&) = delete;
 
+  // A (key, seq) that is there already is not inserted again. Visible to readers when it returns. May throw bad_alloc,
+  // and has then changed nothing.
   void insert(ByteView key, const format::IndexEntry& entry);
   // The newest version of `key` with seq <= max_seq, an erase included. `small` points into the arena.
   [[nodiscard]] std::optional<format::IndexEntry> get(ByteView key, SeqNo max_seq) const;
   // The memtable must outlive the iterator. Entries inserted meanwhile may or may not be seen.
   [[nodiscard]] std::unique_ptr<Iterator> iterate() const;
   [[nodiscard]] size_t entries() const;
+  // What it takes: keys, small values and links, in blocks of 256 KiB.
   [[nodiscard]] size_t memory() const;  // bytes of the arena
 
  private:

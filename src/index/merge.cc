@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/bloom_probe.h"
+#include "base/check.h"
 #include "base/try.h"
 #include "index/table.h"
 #include "index/table_index.h"
@@ -22,8 +23,10 @@ class TableWriter {
   explicit TableWriter(const MergeOptions& options) : options_(options) {}
 
   Result<void> add(ByteView key, const format::IndexEntry& entry) {
+    // Checked before the entry is added: a table never exceeds its size, so a step never exceeds its room.
     if (builder_ && builder_->size_estimate() + room_for(key, entry) > options_.max_table_bytes) TRY(finish());
     if (!builder_) begin(key);
+    DCHECK(builder_->entries() == 0 || table_.last_key < key);
     builder_->add(key, entry);
     table_.last_key = key;
     return {};
@@ -35,7 +38,10 @@ class TableWriter {
     table_.entries = builder_->entries();
     const Bytes bytes = builder_->finish();
     builder_.reset();
+    CHECK(table_.entries != 0);
     table_.file_size = bytes.size();
+    // Built in memory and written at once: a table is at most max_table_bytes. The file may be longer, from the
+    // reserve.
     TRY_ASSIGN(const std::unique_ptr<io::File> file, options_.create(table_.id, bytes.size()));
     TRY(file->pwrite(0, bytes));
     TRY(file->truncate(bytes.size()));
@@ -52,12 +58,14 @@ class TableWriter {
 
  private:
   void begin(ByteView key) {
+    CHECK(!builder_);
     table_ = ManifestTable{};
     table_.id = options_.next_id();
     table_.first_key = key;
     format::TableTrailer trailer;
     trailer.kind = format::TableKind::kRun;
     trailer.id = table_.id.value;
+    // A salt of its own: blocks of an older table in recycled disk blocks do not verify.
     trailer.salt = options_.random();
     builder_.emplace(trailer);
   }
@@ -76,6 +84,7 @@ size_t group_size(std::span<const uint64_t> run_bytes, size_t last) {
   uint64_t largest = 0;
   size_t best = 0;
   for (size_t first = last + 1; first-- > 0;) {
+    DCHECK(last < run_bytes.size());
     const uint64_t bytes = std::clamp<uint64_t>(run_bytes[first], 1, kMost);
     sum += bytes;
     largest = std::max(largest, bytes);
@@ -88,20 +97,24 @@ size_t group_size(std::span<const uint64_t> run_bytes, size_t last) {
 }  // namespace
 
 Result<MergeOutput> merge_step(Iterator& merged, ByteView from, const MergeOptions& options) {
+  CHECK(options.next_id && options.create && options.random);
   MergeOutput output;
   TableWriter writer(options);
   Bytes key;
   bool first = true;
   TRY(merged.seek(from));
   while (merged.valid()) {
+    // Entries come newest first: the first of a key is the one that counts, and those behind it are what it hides.
     const bool older_version = !first && merged.key() == key;
     if (!older_version) {
       if (writer.bytes() >= options.max_step_bytes) {
+        // Between two keys only: all versions of a key end in one table.
         output.resume.emplace(merged.key());
         break;
       }
       key = merged.key();
       first = false;
+      // An erase hides older versions in levels below. Where there are none it has done its work (hazard 21).
       const bool erase = merged.entry().type == format::RecordType::kErase;
       if (!erase || !options.bottom) TRY(writer.add(key, merged.entry()));
     }
@@ -113,6 +126,7 @@ Result<MergeOutput> merge_step(Iterator& merged, ByteView from, const MergeOptio
 }
 
 ManifestRun clip_run(ManifestRun run, ByteView clip) {
+  // `clip` itself is not merged yet: a table that ends with it stays.
   std::erase_if(run.tables, [clip](const ManifestTable& table) { return table.last_key < clip; });
   if (!run.tables.empty()) {
     ManifestTable& table = run.tables.front();
@@ -123,12 +137,15 @@ ManifestRun clip_run(ManifestRun run, ByteView clip) {
 
 std::optional<MergePick> pick_merge(std::span<const uint64_t> run_bytes, size_t max_runs) {
   const size_t runs = run_bytes.size();
+  // From the oldest: merging there frees most, and the younger ones grow meanwhile.
   for (size_t last = runs; last-- > 0;) {
     const size_t count = group_size(run_bytes, last);
     if (count != 0) return MergePick{last + 1 - count, count};
   }
+  CHECK(max_runs >= 1);
   if (runs <= max_runs) return std::nullopt;
   const size_t count = std::min(runs, std::max(kMergeWidth, runs - max_runs + 1));
+  CHECK(count >= 2 && count <= runs);
   MergePick best;
   uint64_t best_bytes = UINT64_MAX;
   for (size_t first = 0; first + count <= runs; ++first) {

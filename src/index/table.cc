@@ -19,6 +19,8 @@ class Table::Impl final : public TableReader {
 
 namespace {
 
+// Part of the format, through the filter. A seed of its own, so that keys which collide here do not collide in
+// checksums.
 constexpr uint64_t kKeyHashSeed = 0x4853'4148'5945'4b;  // "KEYHASH"
 
 class TableIterator final : public Iterator {
@@ -32,6 +34,7 @@ class TableIterator final : public Iterator {
     }
     const BlockIndex index(*index_);
     if (index.blocks() == 0) return {};
+    // The index block is fetched once and held: blocks of the table do not change.
     // More than one step only where newer versions of the target's key fill whole blocks.
     for (size_t number = index.find(target); !cursor_.valid() && number < index.blocks(); ++number) {
       TRY(load(index, number));
@@ -42,6 +45,7 @@ class TableIterator final : public Iterator {
 
   Result<void> next() override {
     CHECK(valid());
+    // The entry's key is not kept: that blocks are in order by key the block index has shown.
     const SeqNo seq = cursor_.entry().seq;
     cursor_.next();
     return cursor_.valid() ? Result<void>{} : cross(BlockIndex(*index_), seq);
@@ -54,6 +58,8 @@ class TableIterator final : public Iterator {
  private:
   Result<void> load(const BlockIndex& index, size_t number) {
     cursor_ = {};
+    // On an error the iterator stays invalid: cursor_ was cleared first.
+    DCHECK(number < index.blocks());
     TRY_ASSIGN(block_, table_.entries(index, number, caching_));
     number_ = number;
     cursor_ = BlockCursor(*block_);
@@ -92,6 +98,7 @@ Error named(const Table::Identity& identity, Error error) {
 
 Result<std::shared_ptr<const Table>> Table::open(OpenFile open_file, Identity identity,
                                                  std::shared_ptr<BlockCache> cache) {
+  // One read of 256 bytes. Filter and block index follow when somebody asks.
   TRY_ASSIGN(const std::shared_ptr<const io::File> file, open_file());
   TRY_ASSIGN(const io::FileStat stat, file->stat());
   const auto bad = [&identity](const char* what) {
@@ -103,8 +110,10 @@ Result<std::shared_ptr<const Table>> Table::open(OpenFile open_file, Identity id
   if (got != bytes.size()) return bad("file ends inside it");
   auto trailer = format::decode_table_trailer(bytes, stat.size);
   if (!trailer) return fail(named(identity, std::move(trailer).error()));
+  // A sound trailer of another table: a file that was renamed or misdirected, so damage to this one.
   if (trailer->kind != identity.kind || trailer->id != identity.id) return bad("belongs to another file");
   if (identity.salt && trailer->salt != *identity.salt) return bad("belongs to another file");
+  DCHECK(open_file && cache);
   auto impl = std::make_unique<Impl>(std::move(open_file), std::move(identity), std::move(cache), *trailer);
   return std::shared_ptr<const Table>(new Table(std::move(impl)));
 }
@@ -117,6 +126,7 @@ uint64_t Table::hash(ByteView key) { return format::checksum(key, kKeyHashSeed);
 const format::TableTrailer& Table::trailer() const { return impl_->trailer(); }
 
 bool Table::may_contain(uint64_t key_hash) const {
+  // A table without a filter has no keys, or comes from a version that made none.
   if (trailer().filter_length == 0) return trailer().entries != 0;
   const Result<Block> filter = impl_->filter(Caching::kFill);
   return !filter || filter_may_contain(**filter, key_hash);
@@ -126,7 +136,9 @@ Result<std::optional<Table::Found>> Table::get(ByteView key, SeqNo max_seq) cons
   TRY_ASSIGN(const Block index_block, impl_->index(Caching::kFill));
   const BlockIndex index(*index_block);
   if (index.blocks() == 0) return std::nullopt;
+  // Goes on only where versions of this very key fill a block to its end.
   for (size_t number = index.find(key);; ++number) {
+    DCHECK(number < index.blocks());
     TRY_ASSIGN(const Block block, impl_->entries(index, number, Caching::kFill));
     BlockCursor cursor(*block);
     cursor.seek(key, max_seq);

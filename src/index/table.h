@@ -22,6 +22,7 @@ class TableBuilder {
   // `trailer`: kind, id, salt, base, range, marks and next_ino are taken from it, the rest is filled in by finish().
   explicit TableBuilder(const format::TableTrailer& trailer);
   ~TableBuilder();
+  // Copies both. Keys of at most format::kMaxKeyLength bytes.
   void add(ByteView key, const format::IndexEntry& entry);
   [[nodiscard]] size_t size_estimate() const;  // bytes the finished table will have, about
   [[nodiscard]] uint64_t entries() const;
@@ -49,8 +50,10 @@ class Table {
   // kCorrupt (message names the file and the structure) when the trailer is missing or damaged.
   static Result<std::shared_ptr<const Table>> open(OpenFile open_file, Identity identity,
                                                    std::shared_ptr<BlockCache> cache);
+  // `open_file` is called again for every block that the cache has not; it may be called from several threads.
   ~Table();
 
+  // Errors: kCorrupt (which block), kIo. Costs one block if index and filter are in the cache.
   // The newest version of `key` with seq <= max_seq, an erase included. `pin` keeps `small` alive.
   struct Found {
     format::IndexEntry entry;
@@ -61,6 +64,7 @@ class Table {
   // at the filter itself, so that a lookup hashes its key once for all tables). A filter that cannot be read counts as
   // true: get() then finds the truth in the blocks, and verify() reports the filter.
   [[nodiscard]] bool may_contain(uint64_t key_hash) const;
+  // What filters are made of. Part of the format.
   static uint64_t hash(ByteView key);
   // The table must outlive the iterator. The iterator of a long walk does not fill the cache (`fill_cache` = false).
   [[nodiscard]] std::unique_ptr<Iterator> iterate(bool fill_cache = true) const;

@@ -24,6 +24,11 @@ constexpr uint8_t kSmallBit = 1 << 5;
 constexpr uint8_t kUnusedBits = 0xc0;
 constexpr char kCutShort[] = "entry cut short";
 
+static_assert(static_cast<int>(format::RecordType::kExtent) <= kTypeMask);
+static_assert(static_cast<int>(format::Codec::kZstd) <= kCodecMask);
+static_assert((kTypeMask | kCodecMask << kCodecShift | kSmallBit | kUnusedBits) == 0xff, "each bit has one meaning");
+static_assert(kMaxBlockLength <= UINT32_MAX, "restart offsets");
+
 // entries · restart offsets · restart count
 struct BlockParts {
   ByteView entries;
@@ -36,11 +41,13 @@ std::optional<BlockParts> split_block(ByteView block) {
   if (block.size() < sizeof(Le32)) return std::nullopt;
   const uint64_t count = format::load<Le32>(block.substr(block.size() - sizeof(Le32)));
   block.remove_suffix(sizeof(Le32));
+  // Divided, so that a hostile count cannot overflow the product.
   if (count == 0 || count > block.size() / sizeof(Le32)) return std::nullopt;
   const size_t entries = block.size() - count * sizeof(Le32);
   return BlockParts{block.substr(0, entries), block.substr(entries)};
 }
 
+// The rules of record.cc, for what the index repeats of a record. Readers use lengths without asking again.
 // Type, codec and lengths of one entry agree with each other.
 bool fields_agree(const format::IndexEntry& entry) {
   using format::RecordType;
@@ -54,6 +61,7 @@ bool fields_agree(const format::IndexEntry& entry) {
 const char* decode_key(ByteCursor& in, Bytes& key) {
   const uint64_t shared = in.varint();
   const uint64_t rest = in.varint();
+  // Checked one by one: both numbers may be anything, and only after these their sum is safe.
   if (shared > key.size()) return "entry shares more than the key before it has";
   if (rest > format::kMaxKeyLength - shared) return "key too long";
   const ByteView bytes = in.take(rest);
@@ -74,6 +82,7 @@ const char* decode_fields(ByteCursor& in, format::IndexEntry& entry) {
   const uint64_t raw_length = in.varint();
   const uint64_t value_checksum = in.u64();
   if (!in.ok()) return kCutShort;
+  // 0 is "before everything", so no record has it.
   if (seq == 0 || (bits & kUnusedBits) != 0 || offset > UINT64_MAX / format::kRecordAlignment || sub_index > kMax32 ||
       stored_length > kMax32 || raw_length > kMax32) {
     return "entry field out of range";
@@ -96,6 +105,7 @@ const char* decode_fields(ByteCursor& in, format::IndexEntry& entry) {
 }  // namespace
 
 void seal_block(Bytes& block, const BlockPlace& place) {
+  // Bound to its place: a block that lies where another one belongs does not verify.
   const uint64_t seed = format::place_seed(place.salt, place.id, place.offset);
   block.append(bytes_of(Le64(format::checksum(block, seed))));
 }
@@ -108,6 +118,8 @@ bool block_verifies(ByteView block, const BlockPlace& place) {
 }
 
 void BlockBuilder::add(ByteView key, const format::IndexEntry& entry) {
+  // Every 16th entry has its key whole, so that a search can begin there. Smaller intervals cost bytes, larger ones
+  // decoding.
   if (count_++ % kRestartInterval == 0) {
     restarts_.append(bytes_of(Le32(static_cast<uint32_t>(entries_.size()))));
     last_key_.clear();
@@ -119,6 +131,7 @@ void BlockBuilder::add(ByteView key, const format::IndexEntry& entry) {
 uint64_t BlockBuilder::size() const { return entries_.size() + restarts_.size() + sizeof(Le32) + kBlockChecksumSize; }
 
 void BlockBuilder::finish(const BlockPlace& place, Bytes& out) {
+  // A reader would refuse it otherwise, when it is too late.
   CHECK(!empty() && size() <= kMaxBlockLength);
   Bytes block = std::exchange(entries_, {});
   block.append(restarts_);
@@ -146,6 +159,7 @@ const char* check_block(ByteView block, BlockSummary& summary) {
   Bytes key;
   format::IndexEntry entry;
   for (size_t at = 0; at < parts->entries.size(); ++summary.entries) {
+    // Restarts must be exactly where entries begin, in order: BlockCursor jumps to them without looking.
     if (next_restart < restarts && restart_at(parts->restarts, next_restart) == at) {
       key.clear();
       ++next_restart;
@@ -156,6 +170,7 @@ const char* check_block(ByteView block, BlockSummary& summary) {
     if (summary.entries == 0) {
       summary.first_key = key;
       summary.first_seq = entry.seq;
+      // Strictly: the same (key, seq) twice would be two records of one number.
     } else if (!entry_before(summary.last_key, summary.last_seq, key, entry.seq)) {
       return "entries out of order";
     }
@@ -183,10 +198,12 @@ void BlockCursor::next() {
   valid_ = at_ < entries_.size();
   if (!valid_) return;
   // Entries at restart points share nothing by their own account, so the key before them does not matter.
+  // Not input any more: check_block() has walked these very bytes, which live in memory since.
   CHECK(decode_entry(entries_, at_, key_, entry_) == nullptr);
 }
 
 bool BlockCursor::restart_before(size_t restart, ByteView target, SeqNo max_seq) const {
+  DCHECK(restart < restarts_.size() / sizeof(Le32));
   ByteCursor in(entries_.substr(restart_at(restarts_, restart)));
   CHECK(in.varint() == 0);  // shared
   const ByteView key = in.take(in.varint());
@@ -202,6 +219,7 @@ void BlockCursor::seek(ByteView target, SeqNo max_seq) {
     const size_t middle = low + (high - low) / 2;
     (restart_before(middle, target, max_seq) ? low : high) = middle;
   }
+  CHECK(!restarts_.empty());
   go_to(restart_at(restarts_, low));
   while (valid_ && entry_before(key_, entry_.seq, target, max_seq)) next();
 }

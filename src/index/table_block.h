@@ -8,10 +8,12 @@
 
 namespace cairn::index {
 
+// 8 KiB holds some 200 entries of small files: one read from disk, and one checksum, for a lookup.
 inline constexpr uint64_t kBlockTarget = 8192;          // bytes of entries after which a block is closed
 inline constexpr uint64_t kMaxBlockLength = 128 << 10;  // bytes, checksum included; a reader refuses more
 inline constexpr uint64_t kRestartInterval = 16;        // entries
 inline constexpr uint64_t kBlockChecksumSize = 8;       // bytes, at the end of every block of any kind
+static_assert(kMaxBlockLength > 8 * kBlockTarget, "blocks of long keys close late, see TableBuilder");
 
 // Where a block lies; binds its checksum.
 struct BlockPlace {
@@ -24,17 +26,22 @@ void seal_block(Bytes& block, const BlockPlace& place);
 // Whether `block`, checksum included, is what was sealed at that place.
 [[nodiscard]] bool block_verifies(ByteView block, const BlockPlace& place);
 
-// Entries in order, as they will lie on disk.
+// Both take any bytes; neither looks at what is in the block.
+
+// Entries in order, as they will lie on disk. The order is the caller's to keep (TableBuilder CHECKs it). Reused for
+// one block after the other. For one thread.
 class BlockBuilder {
  public:
   void add(ByteView key, const format::IndexEntry& entry);
   [[nodiscard]] bool empty() const { return restarts_.empty(); }
+  // Without restarts and checksum: what kBlockTarget is compared with.
   [[nodiscard]] uint64_t entry_bytes() const { return entries_.size(); }
   [[nodiscard]] uint64_t size() const;  // bytes of the sealed block
   // Appends the sealed block to `out` and starts over.
   void finish(const BlockPlace& place, Bytes& out);
 
  private:
+  // All empty between blocks.
   Bytes entries_;
   Bytes restarts_;
   Bytes last_key_;
@@ -55,7 +62,8 @@ const char* check_block(ByteView block, BlockSummary& summary);
 // becomes its own. Returns what is wrong, or null.
 const char* decode_entry(ByteView entries, size_t& at, Bytes& key, format::IndexEntry& entry);
 
-// A walk over one block that check_block() has accepted. The bytes must stay where they are.
+// A walk over one block that check_block() has accepted (CHECKed as it goes). The bytes must stay where they are. For
+// one thread. seek() is O(log restarts) and decodes at most 16 entries more; next() decodes one.
 class BlockCursor {
  public:
   BlockCursor() = default;  // not valid
@@ -69,6 +77,7 @@ class BlockCursor {
   [[nodiscard]] const format::IndexEntry& entry() const { return entry_; }
 
  private:
+  // To the entry that begins there, which must be a restart.
   void go_to(size_t offset);
   [[nodiscard]] bool restart_before(size_t restart, ByteView target, SeqNo max_seq) const;
 

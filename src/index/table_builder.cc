@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bloom_probe.h"
 #include "base/check.h"
 #include "format/decode.h"
 #include "index/table.h"
@@ -12,6 +13,8 @@ namespace {
 
 // Bytes of the filter for each key, rounded up (10 bits).
 constexpr uint64_t kFilterShare = 2;
+static_assert(kFilterShare < format::kEntryOverhead);
+static_assert(kFilterShare * 8 >= kBloomBitsPerKey);
 
 }  // namespace
 
@@ -29,6 +32,7 @@ class TableBuilder::Impl {
     CHECK(!finished_ && entry.seq != SeqNo{});
     const bool first = trailer_.entries == 0;
     CHECK(first || entry_before(last_key_, last_seq_, key, entry.seq));
+    // Versions of one key are one key to the filter.
     if (first || last_key_ != key) hashes_.push_back(Table::hash(key));
     if (block_.empty()) begin_block(key);
     block_.add(key, entry);
@@ -49,6 +53,7 @@ class TableBuilder::Impl {
     CHECK(!finished_);
     finished_ = true;
     if (!block_.empty()) end_block();
+    // Blocks, filter, index, trailer: the trailer says where the others are, so it is found first and written last.
     trailer_.filter_offset = position();
     build_filter(hashes_, place(), out_);
     trailer_.filter_length = position() - trailer_.filter_offset;
@@ -57,6 +62,8 @@ class TableBuilder::Impl {
     trailer_.index_length = position() - trailer_.index_offset;
     if (trailer_.kind == format::TableKind::kRun) trailer_.range = seen_;
     out_.append(format::bytes_of(format::encode_table_trailer(trailer_, position())));
+    // What the log promised when it accepted these entries. A footer that did not fit would leave a segment that cannot
+    // be sealed.
     CHECK(out_.size() <= reserved_ + trailer_.entries * kFilterShare + format::kTableOverhead);
     return std::move(out_);
   }
@@ -66,6 +73,7 @@ class TableBuilder::Impl {
   [[nodiscard]] BlockPlace place() const { return {trailer_.salt, trailer_.id, position()}; }
 
   void begin_block(ByteView key) {
+    // The bound is as short as it can be and still tell the blocks apart; the whole key where it goes on with one.
     continues_ = trailer_.entries > 0 && last_key_ == key;
     if (trailer_.entries == 0) {
       bound_.clear();
@@ -78,6 +86,7 @@ class TableBuilder::Impl {
   void end_block() {
     const uint64_t offset = position();
     const uint64_t length = block_.size();
+    CHECK(length <= kMaxBlockLength);
     block_.finish(place(), out_);
     index_.add({bound_, continues_, offset, length});
     used_ += length;

@@ -15,10 +15,14 @@ namespace {
 using format::bytes_of;
 using format::Le32;
 
+static_assert((format::kMaxKeyLength << 1) < (1 << 14), "IndexBuilder::cost(): a head of two bytes");
+static_assert(kMaxBlockLength < (1 << 21), "IndexBuilder::cost(): a length of three bytes");
+
 uint64_t filter_lines(uint64_t keys) { return (keys * kBloomBitsPerKey + kBloomLineBits - 1) / kBloomLineBits; }
 
 // The handle at the front of `in`; `in` is not ok() if there is none.
 BlockHandle decode_handle(ByteCursor& in) {
+  // The lowest bit of the length says `continues`. take() clips nothing: a length that is too long fails.
   const uint64_t head = in.varint();
   const ByteView bound = in.take(head >> 1);
   const uint64_t offset = in.varint();
@@ -30,11 +34,13 @@ BlockHandle decode_handle(ByteCursor& in) {
 
 ByteView shortest_bound(ByteView last, ByteView first) {
   const auto differs = std::mismatch(last.begin(), last.end(), first.begin(), first.end());
+  // Else `first` would be a prefix of `last`, and so not behind it.
   CHECK(differs.second != first.end());
   return first.substr(0, static_cast<size_t>(differs.second - first.begin()) + 1);
 }
 
 void IndexBuilder::add(const BlockHandle& handle) {
+  CHECK(handles_.size() <= UINT32_MAX && handle.length <= kMaxBlockLength);
   offsets_.append(bytes_of(Le32(static_cast<uint32_t>(handles_.size()))));
   format::put_varint(handles_, handle.bound.size() << 1 | (handle.continues ? 1 : 0));
   handles_.append(handle.bound);
@@ -56,6 +62,7 @@ const char* check_index(ByteView index, uint64_t begin, uint64_t end) {
   if (index.size() < sizeof(Le32)) return "cut short";
   const uint64_t count = format::load<Le32>(index.substr(index.size() - sizeof(Le32)));
   index.remove_suffix(sizeof(Le32));
+  // As in split_block(): nothing is multiplied or allocated before it is known to fit.
   if (count > index.size() / sizeof(Le32)) return "block count out of range";
   const ByteView handles = index.substr(0, index.size() - count * sizeof(Le32));
   const ByteView offsets = index.substr(handles.size());
@@ -67,11 +74,13 @@ const char* check_index(ByteView index, uint64_t begin, uint64_t end) {
     const BlockHandle handle = decode_handle(in);
     if (!in.ok()) return "a block's entry is cut short";
     if (handle.bound.size() > format::kMaxKeyLength) return "bound too long";
+    // What find() relies on for its binary search.
     const bool in_order = i == 0
                               ? handle.bound.empty() && !handle.continues
                               : previous.bound < handle.bound || (handle.continues && previous.bound == handle.bound);
     if (!in_order) return "bounds out of order";
     if (handle.length <= kBlockChecksumSize || handle.length > kMaxBlockLength) return "block length out of range";
+    // Without gaps and overlaps, from the first block to the filter: no block can be read twice or left out.
     if (handle.offset != begin || handle.length > end - begin) return "blocks do not lie one behind the other";
     begin += handle.length;
     previous = handle;
@@ -81,13 +90,16 @@ const char* check_index(ByteView index, uint64_t begin, uint64_t end) {
 }
 
 BlockIndex::BlockIndex(ByteView index) {
+  DCHECK(index.size() >= sizeof(Le32));
   blocks_ = format::load<Le32>(index.substr(index.size() - sizeof(Le32)));
+  DCHECK(blocks_ <= index.size() / sizeof(Le32));
   index.remove_suffix(sizeof(Le32));
   handles_ = index.substr(0, index.size() - blocks_ * sizeof(Le32));
   offsets_ = index.substr(handles_.size());
 }
 
 BlockHandle BlockIndex::at(size_t i) const {
+  // check_index() has decoded each of them.
   CHECK(i < blocks_);
   ByteCursor in(handles_.substr(format::load<Le32>(offsets_.substr(i * sizeof(Le32)))));
   const BlockHandle handle = decode_handle(in);
@@ -98,6 +110,7 @@ BlockHandle BlockIndex::at(size_t i) const {
 size_t BlockIndex::find(ByteView target) const {
   // The last block whose bound does not lie behind the target. If it goes on with versions of the target's own key, the
   // first of them are in a block before.
+  CHECK(blocks_ > 0);
   size_t low = 0;
   size_t high = blocks_;
   while (high - low > 1) {
@@ -116,6 +129,7 @@ uint64_t filter_size(uint64_t keys) {
 void build_filter(const std::vector<uint64_t>& hashes, const BlockPlace& place, Bytes& out) {
   if (hashes.empty()) return;
   const uint64_t lines = filter_lines(hashes.size());
+  DCHECK(lines > 0 && lines <= uint64_t{1} << 32);
   Bytes filter(lines * kBloomLineBytes, '\0');
   for (const uint64_t hash : hashes) {
     char* const line = filter.data() + bloom_line(hash, lines) * kBloomLineBytes;
@@ -130,6 +144,7 @@ const char* check_filter(ByteView filter) {
 }
 
 bool filter_may_contain(ByteView filter, uint64_t hash) {
+  DCHECK(check_filter(filter) == nullptr);
   const uint64_t lines = filter.size() / kBloomLineBytes;
   const char* const line = filter.data() + bloom_line(hash, lines) * kBloomLineBytes;
   bool all = true;

@@ -22,6 +22,7 @@ struct BlockHandle {
 // The shortest prefix of `first` that is greater than `last`. Needs last < first.
 ByteView shortest_bound(ByteView last, ByteView first);
 
+// The handles of a table's blocks, in order. For one thread.
 class IndexBuilder {
  public:
   void add(const BlockHandle& handle);
@@ -32,6 +33,7 @@ class IndexBuilder {
   void finish(const BlockPlace& place, Bytes& out);
 
  private:
+  // offsets_[i] is where handle i begins in handles_, so that find() can bisect.
   Bytes handles_;
   Bytes offsets_;
 };

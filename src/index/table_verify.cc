@@ -2,13 +2,15 @@
 #include <optional>
 #include <utility>
 
+#include "base/check.h"
 #include "format/checksum.h"
 #include "index/table_reader.h"
 
 namespace cairn::index {
 namespace {
 
-// One walk over everything in a table, past the cache. Goes on behind a block that is damaged.
+// One walk over everything in a table, past the cache. Goes on behind a block that is damaged: whoever reads the report
+// wants all of it, and the first error alone decides what run() returns.
 class Verifier {
  public:
   Verifier(const TableReader& table, const std::function<void(const std::string&)>& damage)
@@ -17,6 +19,7 @@ class Verifier {
   Result<void> run() {
     Result<Block> index_block = table_.index(Caching::kBypass);
     if (!index_block) {
+      // Without the block index nobody knows where blocks begin.
       report(std::move(index_block).error());
       return fail(*first_);
     }
@@ -28,7 +31,9 @@ class Verifier {
       }
     }
     const BlockIndex index(**index_block);
+    // A filter that cannot be read costs lookups, not data: the blocks are checked all the same.
     for (size_t i = 0; i < index.blocks(); ++i) check(index, i);
+    // With a block missing the counts cannot agree, and saying so would be a second finding about the same damage.
     if (complete_) check_counts();
     return first_ ? Result<void>(fail(*first_)) : Result<void>{};
   }
@@ -59,6 +64,7 @@ class Verifier {
       report(table_.corrupt("filter", trailer_.filter_offset, "denies a key of the table"));
       filter_.reset();  // one finding is enough
     }
+    // The block's own checksum has held, so this was written wrong: by a bug, or on purpose.
     if (entry.has_small && format::checksum(entry.small) != entry.value_checksum) {
       report(table_.corrupt("block", handle.offset, "a small value does not match its checksum"));
     }
@@ -71,6 +77,8 @@ class Verifier {
   }
 
   void check_counts() {
+    // A footer's range is what its segment owns, which may be more than what is left in it.
+    DCHECK(erases_ <= entries_);
     const bool range_agrees =
         entries_ == 0 || (trailer_.kind == format::TableKind::kRun
                               ? seen_ == trailer_.range

@@ -21,6 +21,7 @@ class FileCache {
  public:
   static constexpr size_t kDefaultCapacity = 256;  // files; a process may usually have 1024 open
 
+  // `capacity` in files; at least one is kept.
   explicit FileCache(size_t capacity = kDefaultCapacity);
   FileCache(const FileCache&) = delete;
   FileCache& operator=(const FileCache&) = delete;
@@ -32,9 +33,11 @@ class FileCache {
   // Lets go of `name` in every directory: after it was unlinked, renamed or replaced. Whoever opens it afterwards gets
   // what the name then stands for, even if another thread was opening it meanwhile.
   void forget(std::string_view name) EXCLUDES(mutex_);
+  // Files that the cache keeps open. Those that are open only because somebody uses them are not counted.
   [[nodiscard]] size_t open_files() const EXCLUDES(mutex_);
 
  private:
+  // What is opened twice in different ways is two files: a direct one takes aligned buffers only.
   struct Key {
     const Directory* directory;
     std::string name;
@@ -45,8 +48,11 @@ class FileCache {
     size_t operator()(const Key& key) const;
   };
 
+  // Closing may write back on some file systems, and opening waits for the disk: neither holds up others who find their
+  // file here.
   mutable Mutex mutex_;  // a leaf: files are opened and closed outside
   Sieve<Key, std::shared_ptr<const File>, KeyHash> files_ GUARDED_BY(mutex_);
+  // Never goes back. An open that began before the last forget() is not kept: its name may mean another file by now.
   uint64_t forgotten_ GUARDED_BY(mutex_) = 0;  // how often forget() was called
 };
 

@@ -17,6 +17,8 @@ Result<void> write_lock_owner(File& file, std::string_view owner) {
 
 std::string describe_lock_owner(std::string_view text) {
   constexpr size_t kShown = 200;  // bytes
+  // Whoever locked the store wrote it, which may be an older version or somebody else's program: escaped, and cut
+  // short.
   text = text.substr(0, text.find('\n')).substr(0, kShown);
   if (text.empty()) return "in use by another process";
   const std::string printable = quoted(text);

@@ -9,8 +9,10 @@ namespace cairn::io {
 namespace {
 
 ErrorCode code_of(int err) {
+  // What callers decide by. Everything else is "the device or the system failed", with the errno for people.
   switch (err) {
     case ENOSPC:
+    // A quota is a full disk for whoever has it.
     case EDQUOT: return ErrorCode::kNoSpace;
     case ENOENT: return ErrorCode::kNotFound;
     case EEXIST: return ErrorCode::kExists;
@@ -31,6 +33,8 @@ ErrorCode code_of(int err) {
 }  // namespace
 
 Error os_error(int err, std::string_view operation, std::string_view name, std::string_view directory) {
+  // The GNU variant (_GNU_SOURCE): it returns the text, which may lie elsewhere than in the buffer. strerror() is not
+  // thread-safe.
   char buffer[128];
   return io_error(code_of(err), err, operation, name, directory, strerror_r(err, buffer, sizeof buffer));
 }
@@ -42,6 +46,8 @@ Error io_error(ErrorCode code, int err, std::string_view operation, std::string_
 }
 
 Error own_file_error(Error error) {
+  // "Not found" would reach a caller as "no such key", which is a false answer and the worst of all (faults.md: never
+  // ENOENT for EIO).
   if (error.code == ErrorCode::kNotFound || error.code == ErrorCode::kInvalid) error.code = ErrorCode::kCorrupt;
   if (error.code == ErrorCode::kExists) error.code = ErrorCode::kIo;
   return error;
@@ -50,6 +56,7 @@ Error own_file_error(Error error) {
 std::string quoted(std::string_view name) {
   std::string out = "\"";
   for (const char c : name) {
+    // Names may hold escape sequences for terminals, or a newline that looks like a log entry of its own.
     if (c == '"' || c == '\\') {
       out += '\\';
       out += c;
@@ -64,6 +71,7 @@ std::string quoted(std::string_view name) {
 }
 
 bool is_plain_name(std::string_view name) {
+  // NAME_MAX of Linux. A slash or ".." would leave the directory that is held.
   constexpr size_t kNameMax = 255;
   if (name.empty() || name.size() > kNameMax || name == "." || name == "..") return false;
   return name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;

@@ -22,7 +22,10 @@ namespace {
 
 constexpr mode_t kFileMode = 0600;
 constexpr mode_t kDirectoryMode = 0700;
+static_assert((kFileMode & 077) == 0 && (kDirectoryMode & 077) == 0, "a store is its owner's alone");
 
+// Somebody else's file in our directory was put there: reading it would trust them. Root's stores may belong to
+// anybody.
 bool is_ours(const struct stat& st) {
   const uid_t me = ::geteuid();
   return me == 0 || st.st_uid == me;
@@ -50,6 +53,8 @@ Result<void> PosixDirectory::check_name(std::string_view operation, std::string_
   return fail(io_error(ErrorCode::kInvalid, EINVAL, operation, name, path_, "not a plain file name"));
 }
 
+// After the open, on the descriptor: what was looked at before could be another file by now. A second name would let
+// somebody change the file, or keep its room, after we unlinked ours.
 Result<void> PosixDirectory::check_file(int fd, std::string_view name) const {
   struct stat st = {};
   if (::fstat(fd, &st) != 0) return fail(error(errno, "stat", name));
@@ -135,8 +140,10 @@ Result<void> PosixDirectory::rename(std::string_view from, std::string_view to) 
 Result<void> PosixDirectory::rename_into(std::string_view from, Directory& target, std::string_view to) {
   TRY(check_name("rename", from));
   TRY(check_name("rename to", to));
+  // Directories of one Env only: a simulated one has no descriptor.
   const auto* other = dynamic_cast<const PosixDirectory*>(&target);
   CHECK(other != nullptr);
+  CHECK(!from.empty() && !to.empty());
   if (::renameat(fd_.get(), std::string(from).c_str(), other->fd_.get(), std::string(to).c_str()) != 0) {
     return fail(error(errno, fmt::format("rename to {}:", quoted(to)), from));
   }
@@ -166,11 +173,14 @@ Result<std::vector<std::string>> PosixDirectory::list() const {
     std::string name = entry->d_name;
     if (name != "." && name != "..") names.push_back(std::move(name));
   }
+  // In an order of our own: recovery and fsck then do the same on every file system, and in the simulation.
   std::sort(names.begin(), names.end());
   return names;
 }
 
 Result<void> PosixDirectory::sync() {
+  // fsync and not fdatasync: what it is called for are names, which some file systems take for metadata that fdatasync
+  // may skip.
   int result = 0;
   do {
     result = ::fsync(fd_.get());
@@ -182,6 +192,7 @@ Result<void> PosixDirectory::sync() {
 Result<Directory::Space> PosixDirectory::space() const {
   struct statvfs st = {};
   if (::fstatvfs(fd_.get(), &st) != 0) return fail(error(errno, "statvfs", "."));
+  // bavail, not bfree: blocks that are kept for root are not ours to promise.
   return Space{.total = uint64_t{st.f_blocks} * st.f_frsize, .available = uint64_t{st.f_bavail} * st.f_frsize};
 }
 

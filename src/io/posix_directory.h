@@ -13,6 +13,7 @@ namespace cairn::io {
 // our file gives kInvalid.
 class PosixDirectory final : public Directory {
  public:
+  // Takes `fd` over and keeps it open for life.
   // `fd` is open on a directory; `path` is for messages.
   PosixDirectory(UniqueFd fd, std::string path);
 
@@ -29,13 +30,18 @@ class PosixDirectory final : public Directory {
   const std::string& path() const override { return path_; }
 
  private:
+  // Errors name the operation, the file and the directory; check_name() also keeps a name from leaving the directory.
   Error error(int err, std::string_view operation, std::string_view name) const;
   Result<void> check_name(std::string_view operation, std::string_view name) const;
+  // kInvalid for anything that is not a regular file of ours with one link.
   Result<void> check_file(int fd, std::string_view name) const;
   // Opens, or creates with O_CREAT in `flags`, and checks.
   Result<UniqueFd> open_fd(std::string_view name, int flags) const;
+  // Whether `name` is still the file that `fd` is open on. False also if that cannot be found out: whoever asks then
+  // tries again.
   bool still_named(int fd, const std::string& name) const;
 
+  // All threads share it: every call is relative to it and none moves its position (list() opens its own).
   const UniqueFd fd_;
   const std::string path_;
 };

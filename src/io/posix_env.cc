@@ -24,6 +24,7 @@ Result<std::unique_ptr<Directory>> PosixEnv::open_dir(const std::string& path) {
 }
 
 Result<void> PosixEnv::make_dir(const std::string& path) {
+  // mkdir takes bits away by the umask; a umask of 0277 would leave a directory that its owner cannot use.
   constexpr mode_t kMode = 0700;
   if (::mkdir(path.c_str(), kMode) != 0) return fail(os_error(errno, "make directory", path, {}));
   if (::fchmodat(AT_FDCWD, path.c_str(), kMode, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -34,6 +35,7 @@ Result<void> PosixEnv::make_dir(const std::string& path) {
 
 Timestamp PosixEnv::now() const {
   timespec ts = {};
+  // Fails for an unknown clock or a bad pointer only.
   CHECK(::clock_gettime(CLOCK_REALTIME, &ts) == 0);
   return {.seconds = ts.tv_sec, .nanoseconds = static_cast<uint32_t>(ts.tv_nsec)};
 }
@@ -41,6 +43,7 @@ Timestamp PosixEnv::now() const {
 uint64_t PosixEnv::monotonic_ms() const {
   timespec ts = {};
   CHECK(::clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+  DCHECK(ts.tv_sec >= 0 && ts.tv_nsec < 1'000'000'000);
   return static_cast<uint64_t>(ts.tv_sec) * 1000 + static_cast<uint64_t>(ts.tv_nsec) / 1'000'000;
 }
 
@@ -55,6 +58,7 @@ uint64_t PosixEnv::random() {
 }
 
 Env& posix_env() {
+  // Leaked on purpose: threads of the executor may run while static objects are destroyed.
   static PosixEnv* const env = new PosixEnv;
   return *env;
 }

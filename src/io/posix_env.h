@@ -1,4 +1,4 @@
-// The real operating system as an Env.
+// The real operating system as an Env. Thread-safe.
 #pragma once
 
 #include "io/env.h"
@@ -15,6 +15,8 @@ class PosixEnv final : public Env {
   // Unlike everything inside, these two follow symbolic links: the path is the user's.
   Result<std::unique_ptr<Directory>> open_dir(const std::string& path) override;
   Result<void> make_dir(const std::string& path) override;
+  // CLOCK_REALTIME may jump; CLOCK_MONOTONIC does not count while the machine sleeps. random() is getrandom(2), and
+  // waits only before the kernel has gathered its first entropy.
   Timestamp now() const override;
   uint64_t monotonic_ms() const override;
   uint64_t random() override;
@@ -23,6 +25,7 @@ class PosixEnv final : public Env {
  private:
   ~PosixEnv() override = default;  // never called
 
+  // Owned, and never given back.
   PosixExecutor* const executor_;
 };
 

@@ -11,6 +11,7 @@
 namespace cairn::io {
 namespace {
 
+// Only those count against the number of jobs; a FUSE worker that waits is none of ours.
 thread_local bool on_executor_thread = false;
 
 // A thread with all signals blocked, so that they arrive where the program expects them. False if there is no room.
@@ -45,8 +46,10 @@ void PosixExecutor::submit_after(std::chrono::milliseconds delay, std::function<
 }
 
 void PosixExecutor::wait(Mutex& mutex, CondVar& cond, const std::function<bool()>& ready) {
+  // No counting where nobody has to wait: most callers find it so.
   if (ready()) return;
   if (on_executor_thread) count_waiting(+1);
+  // The count goes up and down under our own mutex while the caller's is held: ours is a leaf, so the order is right.
   while (!ready()) cond.wait_native(mutex);
   if (on_executor_thread) count_waiting(-1);
 }
@@ -54,6 +57,7 @@ void PosixExecutor::wait(Mutex& mutex, CondVar& cond, const std::function<bool()
 void PosixExecutor::count_waiting(int change) {
   const MutexLock lock(mutex_);
   waiting_ += change;
+  CHECK(waiting_ >= 0 && waiting_ <= threads_);
   call_helper();
 }
 
@@ -66,6 +70,7 @@ void PosixExecutor::call_helper() {
     ++threads_;
     ++idle_;
   }
+  // Without a single thread nothing queued would ever run, and whoever waits for it would hang instead of failing.
   CHECK(threads_ > 0);
 }
 
@@ -85,19 +90,23 @@ void PosixExecutor::work() {
       continue;
     }
     --idle_;
+    CHECK(idle_ >= 0 && idle_ < threads_);
     call_helper();  // somebody has to watch the timers and what is still queued
     lock.unlock();
     job();
+    // Outside the lock: destroying what it captured may submit another job.
     job = nullptr;  // what it holds may be large, or lock
     lock.lock();
     ++idle_;
   }
 }
 
+// Empty if there is nothing that may run now.
 std::function<void()> PosixExecutor::take() {
   std::function<void()> job;
   const int running = threads_ - idle_ - waiting_;
   if (!timers_.empty() && timers_.front().due <= Clock::now()) {
+    // Timers first, and beyond kJobs: a commit timer must not wait for three merges.
     std::pop_heap(timers_.begin(), timers_.end(), Later());
     job = std::move(timers_.back().job);
     timers_.pop_back();
@@ -109,6 +118,8 @@ std::function<void()> PosixExecutor::take() {
 }
 
 void PosixExecutor::sleep() {
+  // Several idle threads may wait for the timer that is due first: whichever gets the lock takes it, the others go on
+  // waiting.
   std::unique_lock<std::mutex> lock(mutex_.native(), std::adopt_lock);
   if (timers_.empty()) {
     work_.wait(lock);

@@ -27,6 +27,7 @@ class PosixExecutor final : public Executor {
  private:
   ~PosixExecutor() override = default;  // never called: its threads use it until the process ends
 
+  // Not the wall clock, which jumps.
   using Clock = std::chrono::steady_clock;
   struct Timer {
     Clock::time_point due;
@@ -38,22 +39,30 @@ class PosixExecutor final : public Executor {
       return a.due != b.due ? a.due > b.due : a.number > b.number;
     }
   };
+  // Seal, prepare and maintenance at the same time; more would only compete for one disk.
   static constexpr int kJobs = 3;
   static constexpr int kJobsAndTimers = 4;
+  static_assert(kJobsAndTimers > kJobs, "a timer that is due finds a thread");
 
+  // pthread's start function: `executor` is this.
   static void* thread_main(void* executor);
   void work() EXCLUDES(mutex_);
+  // The next job that may run now, taken out of its queue; empty if none may.
   std::function<void()> take() REQUIRES(mutex_);
+  // Until there may be work, or the first timer is due. Gives the mutex up meanwhile.
   void sleep() REQUIRES(mutex_);
   // If there is something to do or a timer to watch: wakes an idle thread, or starts one where the limits allow.
   void call_helper() REQUIRES(mutex_);
+  // A job of ours begins (+1) or ends (-1) to wait, so another may run in its place.
   void count_waiting(int change) EXCLUDES(mutex_);
 
+  // running = threads_ - idle_ - waiting_. It may exceed kJobs for a while, when several waits end together.
   Mutex mutex_;  // a leaf; not held while jobs run
   std::condition_variable work_;
   std::deque<std::function<void()>> jobs_ GUARDED_BY(mutex_);
   std::vector<Timer> timers_ GUARDED_BY(mutex_);  // a heap by Later: the front is due first
   uint64_t next_timer_ GUARDED_BY(mutex_) = 0;
+  // Never shrinks.
   int threads_ GUARDED_BY(mutex_) = 0;
   int idle_ GUARDED_BY(mutex_) = 0;     // of them, waiting for work
   int waiting_ GUARDED_BY(mutex_) = 0;  // of them, with a job that is in wait()

@@ -15,6 +15,8 @@
 namespace cairn::io {
 namespace {
 
+static_assert(sizeof(off_t) == 8, "_FILE_OFFSET_BITS=64");
+
 // Repeats a system call that a signal interrupted.
 template <class Call>
 auto retry(Call call) {
@@ -25,11 +27,14 @@ auto retry(Call call) {
   return result;
 }
 
+// Offsets are signed in the kernel. What does not fit is an error of whoever computed it from bytes on disk, so no
+// CHECK.
 bool fits(uint64_t offset, uint64_t length) {
   constexpr auto kMax = static_cast<uint64_t>(std::numeric_limits<off_t>::max());
   return offset <= kMax && length <= kMax - offset;
 }
 
+// For files with O_DIRECT: the kernel would say EINVAL, and then for ever.
 void check_aligned(uint64_t offset, const char* data, size_t length) {
   CHECK(offset % kBlockSize == 0);
   CHECK(length % kBlockSize == 0);
@@ -83,6 +88,7 @@ Result<void> PosixFile::sync() {
 }
 
 Result<void> PosixFile::truncate(uint64_t size) {
+  // Not followed by a sync: callers sync when they mean it.
   if (!fits(size, 0)) return fail(error(EFBIG, "truncate"));
   if (retry([&] { return ::ftruncate(fd_.get(), static_cast<off_t>(size)); }) != 0) {
     return fail(error(errno, "truncate"));
@@ -93,6 +99,7 @@ Result<void> PosixFile::truncate(uint64_t size) {
 Result<void> PosixFile::fallocate(int mode, uint64_t offset, uint64_t length, std::string_view operation) {
   if (length == 0) return {};
   if (!fits(offset, length)) return fail(error(EFBIG, operation));
+  // With mode 0 the file also grows to cover the range; EINTR is possible for long ranges, and repeating is harmless.
   const int result =
       retry([&] { return ::fallocate(fd_.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length)); });
   if (result != 0) return fail(error(errno, operation));
@@ -108,12 +115,16 @@ Result<void> PosixFile::punch(uint64_t offset, uint64_t length) {
 Result<FileStat> PosixFile::stat() const {
   struct stat st = {};
   if (::fstat(fd_.get(), &st) != 0) return fail(error(errno, "stat"));
+  // st_blocks counts 512 bytes whatever the file system's blocks are (stat(2)).
   return FileStat{.size = static_cast<uint64_t>(st.st_size), .allocated = static_cast<uint64_t>(st.st_blocks) * 512};
 }
 
+// Dirty pages stay: this is for what was synced, or must be read from the device to be believed. Failing costs nothing
+// but that.
 void PosixFile::drop_cache() const { (void)::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED); }
 
 Result<void> PosixFile::close() {
+  // Some file systems (NFS) report a failed write only here.
   if (const int err = fd_.close(); err != 0) return fail(error(err, "close"));
   return {};
 }

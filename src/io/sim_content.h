@@ -15,11 +15,13 @@ inline constexpr uint64_t kPageSize = 4096;   // what disk space is counted in
 inline constexpr uint64_t kSectorSize = 512;  // what a crash leaves old or new, never mixed
 inline constexpr uint64_t kSectorsPerPage = kPageSize / kSectorSize;
 inline constexpr uint64_t kSimFileSizeMax = uint64_t{1} << 32;  // bytes; what goes beyond is EFBIG
+static_assert(kPageSize % kSectorSize == 0 && kSimFileSizeMax % kPageSize == 0);
 
 // A page never changes once it is in a content, so that any number of disk states can share it.
 using Page = std::array<char, kPageSize>;
 using PagePtr = std::shared_ptr<const Page>;  // null: a hole
 
+// How many are touched by `bytes` from the start of a file.
 inline constexpr uint64_t page_count(uint64_t bytes) { return (bytes + kPageSize - 1) / kPageSize; }
 inline constexpr uint64_t sector_count(uint64_t bytes) { return (bytes + kSectorSize - 1) / kSectorSize; }
 
@@ -49,11 +51,13 @@ class SimContent {
   void set_sector(uint64_t sector, const PagePtr& source);
 
  private:
+  // A new page with the same bytes (zeros for a hole), for a change that set_page() then puts in.
   std::shared_ptr<Page> writable_copy(uint64_t index) const;
   void zero(uint64_t offset, uint64_t end);  // within one page
 
   uint64_t size_ = 0;
   uint64_t allocated_ = 0;  // pages that are not null
+  // By index; shorter than the size wherever the end is a hole.
   std::vector<PagePtr> pages_;
 };
 

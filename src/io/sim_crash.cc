@@ -21,6 +21,8 @@ class FileBuilder {
   // A write extends the size once a sector of it lands, or if it `grows` anyway.
   void add(const DataOp& op, bool grows, const SectorFilter& lands) {
     if (op.lost) return;
+    // A truncation or an allocation is one change of the inode: it lands as a whole, by the verdict about its first
+    // sector.
     const bool is_whole = op.kind == DataOp::Kind::kTruncate || op.kind == DataOp::Kind::kAllocate;
     if (is_whole && !lands(op.offset / kSectorSize)) return;
     bool any = grows;
@@ -33,6 +35,7 @@ class FileBuilder {
     switch (op.kind) {
       case DataOp::Kind::kTruncate:
         size_ = op.size_after;
+        // What was cut off counts as never written, should the file grow again.
         old_end_ = std::min(old_end_, sector_count(size_));
         written_.erase(written_.lower_bound(sector_count(size_)), written_.end());
         break;
@@ -46,6 +49,8 @@ class FileBuilder {
 
   // What is newly covered and was never written shows `stale(sector)`, null for zeros.
   SimContent finish(uint64_t size, const std::function<PagePtr(uint64_t sector)>& stale) {
+    // The stale bytes that ext4 without data=ordered, and others, have shown in blocks that were allocated and not yet
+    // written.
     for (uint64_t sector = old_end_; sector < sector_count(size); ++sector) {
       if (written_.contains(sector)) continue;
       if (const PagePtr page = stale(sector); page != nullptr) content_.set_sector(sector, page);
@@ -80,10 +85,12 @@ SectorFilter random_filter(Keep keep, bool within_prefix, SimRandom& random) {
 
 // Any size that was reached, or one between two of them, where a write was torn.
 uint64_t random_size(const FileNode& file, SimRandom& random) {
+  // Sizes reach the disk apart from data: any that was reached, or a tear on the way to it.
   std::vector<uint64_t> sizes{file.durable->size()};
   for (const auto& op : file.pending) sizes.push_back(op->size_after);
   const size_t choice = random.below(sizes.size());
   if (choice == 0 || random.coin()) return sizes[choice];
+  CHECK(choice < sizes.size());
   const uint64_t low = std::min(sizes[choice - 1], sizes[choice]);
   const uint64_t high = std::max(sizes[choice - 1], sizes[choice]);
   const uint64_t step = random.coin() ? kSectorSize : kPageSize;
@@ -95,6 +102,8 @@ using ContentOf = std::function<std::shared_ptr<SimContent>(NodeId, const FileNo
 // A disk with the durable names of `dirs` and the files that they reach.
 SimDisk assemble(const SimDisk& disk, const DirMap& dirs, const ContentOf& content_of) {
   FileMap files;
+  // Directories that no durable name reaches are gone with all that is in them, as after fsck of a journalling file
+  // system.
   DirMap reached;
   std::vector<NodeId> todo{kRootNode};
   while (!todo.empty()) {
@@ -162,6 +171,7 @@ std::vector<StalePage> stale_pages(const SimDisk& disk, NodeId node) {
 }
 
 SimContent random_content(const FileNode& file, const std::vector<StalePage>& stale, SimRandom& random) {
+  static_assert(static_cast<int>(Keep::kPrefix) == 5, "below(6) draws any of them");
   const auto keep = static_cast<Keep>(random.below(6));
   const size_t prefix = random.below(file.pending.size() + 1);
   FileBuilder builder(file);
@@ -187,6 +197,7 @@ SimDisk crash_to_current(const SimDisk& disk) {
 }
 
 SimDisk crash_at_random(const SimDisk& disk, NameOrder order, SimRandom& random) {
+  // One draw for all directories: an ordered file system has one journal.
   const size_t prefix = random.below(disk.pending_names().size() + 1);
   const bool ordered = order == NameOrder::kOrdered || random.below(4) == 0;
   const DirMap dirs = names_after(disk, [&](size_t i) { return ordered ? i < prefix : random.coin(); });
@@ -210,6 +221,7 @@ std::shared_ptr<SimContent> chosen_content(const FileNode& file, const CrashPlan
     builder.add(*op, true, [&](uint64_t sector) {
       return plan.hole ? sector != plan.tear : (sector < plan.tear) != plan.tail_lands;
     });
+    // The tear may also be in the size: the file then ends within the write, but never before what was durable.
     if (plan.cut_size) size_limit = plan.tear * kSectorSize;
   }
   const auto unwritten = [&](uint64_t sector) { return plan.stale ? pick_stale(stale, 0, sector) : nullptr; };

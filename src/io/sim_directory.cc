@@ -14,12 +14,14 @@
 namespace cairn::io {
 namespace {
 
+// Holds the node open, so that it stays the file that was locked although somebody unlinks it.
 class SimLock final : public FileLock {
  public:
   SimLock(std::shared_ptr<SimWorld> world, NodeId node) : world_(std::move(world)), node_(node) {
     world_->disk.open(node_);
   }
   ~SimLock() override {
+    // In a world that died, die() has freed it already.
     world_->locks.erase(node_);
     world_->disk.close(node_);
   }
@@ -31,6 +33,8 @@ class SimLock final : public FileLock {
   const NodeId node_;
 };
 
+// The same names and rules as PosixDirectory (unit/io/env_conformance_test runs on both), but for what a simulation has
+// no need of: owners, links and special files.
 class SimDirectory final : public Directory {
  public:
   SimDirectory(std::shared_ptr<SimWorld> world, NodeId node, std::string path)
@@ -65,6 +69,7 @@ Result<void> SimDirectory::check_name(std::string_view operation, std::string_vi
 }
 
 Result<void> SimDirectory::enter(CallKind kind, std::string_view operation, std::string_view name) const {
+  // Names are checked before: a call that the real one refuses without a system call must not count as one.
   const auto verdict = world_->enter(kind, name == "." ? path_ : name);
   if (!verdict.ok()) return fail(SimWorld::error(verdict, operation, name, path_));
   return {};
@@ -84,6 +89,7 @@ Result<std::unique_ptr<File>> SimDirectory::open(std::string_view name, OpenOpti
   } else {
     TRY(check_name("open", name));
     TRY(enter(CallKind::kOpen, "open", name));
+    // After enter(): a fault or the crash comes before the call looks at anything.
     node = world_->disk.lookup(node_, name);
     TRY(answer(node == 0 ? ENOENT : 0, "open", name));
     if (world_->disk.is_dir(node)) {
@@ -114,6 +120,7 @@ Result<void> SimDirectory::rename_into(std::string_view from, Directory& target,
   TRY(check_name("rename", from));
   TRY(check_name("rename to", to));
   const auto* other = dynamic_cast<const SimDirectory*>(&target);
+  // Two worlds are two machines.
   CHECK(other != nullptr && other->world_ == world_);
   TRY(enter(CallKind::kRename, "rename", from));
   return answer(world_->disk.rename(node_, from, other->node_, to), fmt::format("rename to {}:", quoted(to)), from);
@@ -128,12 +135,15 @@ Result<void> SimDirectory::unlink(std::string_view name) {
 Result<std::vector<std::string>> SimDirectory::list() const {
   TRY(enter(CallKind::kList, "list", "."));
   std::vector<std::string> names;
+  // The map is ordered, and so are the names, as Directory::list() promises.
   for (const auto& [name, node] : world_->disk.dirs().at(node_).current) names.push_back(name);
   return names;
 }
 
 Result<void> SimDirectory::sync() {
   TRY(enter(CallKind::kSyncDir, "sync", "."));
+  // A sync of a directory that is told to fail changes nothing: none, some or all of the names may still land in a
+  // crash.
   world_->disk.sync_dir(node_);
   return {};
 }
@@ -153,8 +163,10 @@ Result<std::unique_ptr<FileLock>> SimDirectory::lock(std::string_view name, std:
     return fail(io_error(ErrorCode::kBusy, EWOULDBLOCK, "lock", name, path_, describe_lock_owner(held->second)));
   }
   auto file = make_sim_file(world_, node, std::string(name), path_, {.mode = OpenMode::kReadWrite});
+  // May be refused for want of space or by a fault; then there is no lock, and the file stays, as with flock.
   TRY(write_lock_owner(*file, owner));
   TRY(file->close());
+  DCHECK(!world_->locks.contains(node));
   auto lock = std::make_unique<SimLock>(world_, node);
   world_->locks[node] = owner;
   return lock;
@@ -162,8 +174,10 @@ Result<std::unique_ptr<FileLock>> SimDirectory::lock(std::string_view name, std:
 
 Result<Directory::Space> SimDirectory::space() const {
   TRY(enter(CallKind::kStat, "statvfs", "."));
+  // Of a disk without an end, bytes: more than any test writes.
   constexpr uint64_t kEndless = uint64_t{1} << 40;
   const SimDisk& disk = world_->disk;
+  // Full disks may hold more than their capacity, after it was set lower: nothing is available then.
   const uint64_t used = disk.used_pages() * kPageSize;
   const uint64_t total = disk.capacity_pages() == 0 ? kEndless : disk.capacity_pages() * kPageSize;
   return Space{.total = total, .available = total > used ? total - used : 0};

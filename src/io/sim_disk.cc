@@ -15,6 +15,7 @@ bool everything(uint64_t /*sector*/) { return true; }
 
 void land(const DataOp& op, SimContent& content, const SectorFilter& lands) {
   switch (op.kind) {
+    // These touch no content: their sectors need no filter.
     case DataOp::Kind::kTruncate: content.resize(op.size_after); return;
     case DataOp::Kind::kAllocate: content.allocate(op.offset, op.length); return;
     case DataOp::Kind::kWrite:
@@ -33,6 +34,7 @@ void land(const DataOp& op, SimContent& content, const SectorFilter& lands) {
     for (uint64_t sector = begin; sector < end; ++sector) {
       if (lands(sector)) chosen.push_back(sector);
     }
+    // A whole page is shared, a part of one copied.
     if (chosen.size() == kSectorsPerPage) {
       content.set_page(first_page + i, op.images[i]);
     } else {
@@ -49,6 +51,7 @@ SimDisk::SimDisk(FileMap files, DirMap dirs, const SimDisk& older)
       freed_(older.freed_),
       capacity_pages_(older.capacity_pages_),
       next_node_(older.next_node_) {
+  // Capacity counts what survived: files that nobody names any more have given their room back.
   for (const auto& [node, file] : files_) used_pages_ += file.current->allocated_pages();
 }
 
@@ -64,7 +67,9 @@ bool SimDisk::is_consistent() const {
 }
 
 SimDisk SimDisk::fork() {
+  // Every state that is tried begins here, so a wrong account of pages shows at the step that made it.
   CHECK(is_consistent());
+  // Both copies now point at the same content; whoever changes it first takes its own.
   for (auto& [node, file] : files_) file.current_shared = true;
   SimDisk copy = *this;
   std::vector<NodeId> unlinked;
@@ -79,6 +84,7 @@ SimDisk SimDisk::fork() {
 int SimDisk::read(NodeId node, uint64_t offset, std::span<char> buffer, size_t* got) const {
   const FileNode& file = files_.at(node);
   *got = 0;
+  // One bad sector fails the whole read, as a disk does; whoever wants the rest reads in smaller pieces.
   const auto bad = file.bad_sectors.lower_bound(offset / kSectorSize);
   if (!buffer.empty() && bad != file.bad_sectors.end() && *bad * kSectorSize < offset + buffer.size()) return EIO;
   *got = file.current->read(offset, buffer);
@@ -88,6 +94,7 @@ int SimDisk::read(NodeId node, uint64_t offset, std::span<char> buffer, size_t* 
 bool SimDisk::has_room(uint64_t pages) const { return capacity_pages_ == 0 || used_pages_ + pages <= capacity_pages_; }
 
 SimContent& SimDisk::writable(FileNode& file) {
+  // `durable` never changes in place: crash states of earlier moments share it.
   CHECK(file.current_shared || file.current != file.durable);
   if (file.current_shared) {
     file.current = std::make_shared<SimContent>(*file.current);
@@ -98,6 +105,7 @@ SimContent& SimDisk::writable(FileNode& file) {
 
 void SimDisk::finish(FileNode& file, DataOp op, uint64_t pages_before) {
   used_pages_ = used_pages_ + file.current->allocated_pages() - pages_before;
+
   peak_pages_ = std::max(peak_pages_, used_pages_);
   op.order = next_order_++;
   op.size_after = file.current->size();
@@ -108,6 +116,7 @@ void SimDisk::finish(FileNode& file, DataOp op, uint64_t pages_before) {
 int SimDisk::write(NodeId node, uint64_t offset, ByteView bytes, bool lost) {
   FileNode& file = files_.at(node);
   if (offset > kSimFileSizeMax || bytes.size() > kSimFileSizeMax - offset) return EFBIG;
+  // Overwriting needs none: the simulated file system writes in place, as ext4 does.
   // Pages that are there already need no room; the first hole without room ends the write.
   uint64_t length = bytes.size();
   uint64_t holes = 0;
@@ -125,6 +134,7 @@ int SimDisk::write(NodeId node, uint64_t offset, ByteView bytes, bool lost) {
     for (uint64_t index = offset / kPageSize; index < page_count(offset + length); ++index) {
       op.images.push_back(content.page(index));
     }
+    // A disk remaps a sector that is written, and it can be read again.
     file.bad_sectors.erase(file.bad_sectors.lower_bound(offset / kSectorSize),
                            file.bad_sectors.lower_bound(sector_count(offset + length)));
     finish(file, std::move(op), pages_before);
@@ -137,6 +147,7 @@ int SimDisk::truncate(NodeId node, uint64_t size) {
   FileNode& file = files_.at(node);
   SimContent& content = writable(file);
   const uint64_t pages_before = content.allocated_pages();
+  // Before they go: the blocks may be given to another file, which then shows them after a crash.
   keep_freed(content, page_count(size));
   content.resize(size);
   finish(file, {.kind = DataOp::Kind::kTruncate}, pages_before);
@@ -151,6 +162,7 @@ int SimDisk::allocate(NodeId node, uint64_t offset, uint64_t length) {
   for (uint64_t index = offset / kPageSize; index < page_count(offset + length); ++index) {
     if (file.current->page(index) == nullptr) ++holes;
   }
+  // All or nothing, as ext4's fallocate mostly is; a partial one would only be found out by a stat.
   if (holes > 0 && !has_room(holes)) return ENOSPC;
   SimContent& content = writable(file);
   const uint64_t pages_before = content.allocated_pages();
@@ -163,6 +175,7 @@ int SimDisk::allocate(NodeId node, uint64_t offset, uint64_t length) {
 int SimDisk::punch(NodeId node, uint64_t offset, uint64_t length) {
   if (offset > kSimFileSizeMax || length > kSimFileSizeMax - offset) return EFBIG;
   FileNode& file = files_.at(node);
+  DCHECK(file.current->page_limit() <= page_count(kSimFileSizeMax));
   // Behind the last page there is nothing to punch.
   const uint64_t end = file.current->page_limit() * kPageSize;
   if (offset >= end || length == 0) return 0;
@@ -184,6 +197,8 @@ void SimDisk::sync(NodeId node) {
     // The usual case: what is pending leads from the one to the other.
     file.durable = file.current;
     file.current_shared = true;
+    // After a failed sync or a lost write the two have parted: only what is pending reaches the disk now, on top of what
+    // is there.
   } else if (!file.pending.empty()) {
     SimContent content = *file.durable;
     for (const auto& op : file.pending) {
@@ -197,6 +212,8 @@ void SimDisk::sync(NodeId node) {
 
 void SimDisk::fail_sync(NodeId node, SimContent on_disk) {
   FileNode& file = files_.at(node);
+  // Linux marks the pages clean after a failed write-back: the next sync has nothing to write and succeeds (hazard 14;
+  // Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20).
   file.durable = std::make_shared<SimContent>(std::move(on_disk));
   file.pending.clear();
   file.diverged = true;
@@ -204,6 +221,7 @@ void SimDisk::fail_sync(NodeId node, SimContent on_disk) {
 
 void SimDisk::drop_cache(NodeId node) {
   FileNode& file = files_.at(node);
+  // Clean pages that agree with the disk can be dropped without anybody seeing it.
   if (!file.diverged) return;
   SimContent content = *file.durable;
   for (const auto& op : file.pending) land(*op, content, everything);
@@ -224,6 +242,7 @@ void SimDisk::damage(NodeId node, const std::function<void(SimContent&)>& change
   const uint64_t pages_before = content.allocated_pages();
   change(content);
   used_pages_ = used_pages_ + content.allocated_pages() - pages_before;
+  // The cache agrees with the disk, so that one change is both. Else each gets it: a read shows it, and so does a crash.
   if (file.pending.empty() && !file.diverged) {
     file.durable = file.current;
     file.current_shared = true;

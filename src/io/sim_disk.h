@@ -61,6 +61,7 @@ struct NameOp {
   enum class Kind : uint8_t { kAdd, kRemove, kRename };  // kAdd: create or mkdir
   Kind kind = Kind::kAdd;
   uint64_t order = 0;  // as in DataOp
+  // The directory of `name`; of a rename the one it leaves.
   NodeId dir = 0;
   std::string name = {};
   NodeId node = 0;        // what is added or renamed
@@ -78,8 +79,14 @@ void land(const DataOp& op, SimContent& content, const SectorFilter& lands);
 // Applies `op` to the durable names.
 void land(const NameOp& op, DirMap& dirs);
 
+static_assert(kRootNode != 0, "0 is no node");
+
 // A value: copying it (through fork()) costs a few pointers per file. Calls answer with an errno, 0 for success; node
 // numbers must be right. Knows nothing of faults. Not thread-safe.
+//
+// Two states at once: `current`, which the running system sees, and `durable`, which a crash is sure to leave. What
+// lies between them are the pending operations, in the order of time; a crash lands some of them on `durable`
+// (sim_crash.h). A sync lands all of its file's or directory's.
 class SimDisk {
  public:
   SimDisk();
@@ -93,6 +100,8 @@ class SimDisk {
   // Names. A lookup that fails gives 0.
   [[nodiscard]] NodeId lookup(NodeId dir, std::string_view name) const;
   [[nodiscard]] bool is_dir(NodeId node) const { return dirs_.contains(node); }
+  // As open(2) with O_EXCL, mkdir(2), rename(2) and unlink(2), with their errnos where the simulation knows the case.
+  // `dir` is a directory.
   int create(NodeId dir, std::string_view name, NodeId* node);
   int make_dir(NodeId dir, std::string_view name);
   int rename(NodeId dir, std::string_view from, NodeId target_dir, std::string_view to);
@@ -142,17 +151,23 @@ class SimDisk {
  private:
   static constexpr size_t kFreedMax = 256;  // pages; enough to meet old records, bounded for long runs
 
+  // O(pages of all files); checked at each fork.
   [[nodiscard]] bool is_consistent() const;
+  // For so many more than are used.
   [[nodiscard]] bool has_room(uint64_t pages) const;
+  // Whether `dir` is `ancestor` or below it: no directory moves into itself.
   [[nodiscard]] bool inside(NodeId dir, NodeId ancestor) const;
   // The file's current content, for this disk alone.
   SimContent& writable(FileNode& file);
   void add_name_op(NameOp op);
   // Ends a change of `file`: the operation is pending, the space is counted.
   void finish(FileNode& file, DataOp op, uint64_t pages_before);
+  // The running system's last name of it is gone; the space goes with its last handle.
   void drop_name(NodeId node);
   void release_if_gone(NodeId node);
+  // Forgets nodes that neither the system nor a crash can see any more.
   void collect();
+  // Remembers pages from `first_page` on as what unwritten blocks may show: the disk does not clean up after a file.
   void keep_freed(const SimContent& content, uint64_t first_page);
 
   FileMap files_;
@@ -160,8 +175,10 @@ class SimDisk {
   std::vector<NameOp> pending_names_;
   std::deque<StalePage> freed_;
   uint64_t capacity_pages_ = 0;
+  // Of files that are not gone; 0 capacity: no end.
   uint64_t used_pages_ = 0;
   uint64_t peak_pages_ = 0;
+  // Neither is ever used twice, across crashes too (the crash constructor goes on from the older disk).
   NodeId next_node_ = kRootNode + 1;
   uint64_t next_order_ = 0;
 };

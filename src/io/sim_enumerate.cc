@@ -1,16 +1,25 @@
-// All crashes of a short epoch: short workloads, tried completely, find most bugs.
+// All crashes of a short epoch: short workloads, tried completely, find most bugs (Mohan et al., "Finding
+// Crash-Consistency Bugs with Bounded Black-Box Crash Testing", OSDI '18: three operations or fewer).
+//
+// The problem: n unsynced operations have 2^n subsets, and each write of s sectors can be torn in 2^s ways. The idea:
+// whole operations in every subset; tears one write at a time, at each sector, in the two orders that disks have (front
+// first, back first) and with one sector left out. Most of these give equal bytes, and a hash of names and contents
+// drops those before anybody recovers them.
 
 #include <algorithm>
 #include <string>
 #include <utility>
 
+#include "base/check.h"
 #include "format/checksum.h"
 #include "io/sim_crash.h"
 
 namespace cairn::io {
 namespace {
 
+// Twice as many operations take a thousand times as long.
 constexpr size_t kAllSubsetsUpTo = 10;  // operations: 1,024 subsets
+static_assert(kAllSubsetsUpTo < 20, "every subset is tried");
 
 // An unsynced operation; `data` is null for one on names.
 struct OpenOp {
@@ -41,6 +50,7 @@ class Enumerator {
   // False once the limit is reached.
   bool try_plan(CrashPlan plan) {
     if (!is_possible(plan)) return true;
+    // Without newly covered, unwritten bytes both are the same state, which the hash finds.
     for (const bool stale : {false, true}) {
       plan.stale = stale;
       SimDisk state = crash_as_planned(disk_, plan);
@@ -73,6 +83,7 @@ class Enumerator {
   }
 
   bool try_subsets() {
+    CHECK(ops_.size() <= kAllSubsetsUpTo);
     for (uint64_t subset = 0; subset < (uint64_t{1} << ops_.size()); ++subset) {
       if (!try_plan(plan_of([&](size_t i) { return (subset >> i & 1) != 0; }))) return false;
     }
@@ -80,6 +91,8 @@ class Enumerator {
   }
 
   bool try_samples() {
+    // As many as kAllSubsetsUpTo operations have. Prefixes, single operations and all but one come first: bugs are
+    // mostly about one write that is there without another.
     constexpr int kRandomSubsets = 1024;
     for (size_t k = 0; k <= ops_.size(); ++k) {
       if (!try_plan(plan_of([&](size_t i) { return i < k; }))) return false;
@@ -105,6 +118,7 @@ class Enumerator {
       const DataOp* op = ops_[k].data;
       if (op == nullptr || op->kind != DataOp::Kind::kWrite) continue;
       const CrashPlan before = plan_of([&](size_t i) { return i <= k; });
+      // A torn write with what came before it, and with everything: later writes may have landed first.
       const CrashPlan all = plan_of([](size_t) { return true; });
       for (uint64_t tear = op->offset / kSectorSize; tear < sector_count(op->offset + op->length); ++tear) {
         for (CrashPlan plan : {before, all}) {
@@ -149,6 +163,7 @@ uint64_t StateHash::of(const SimContent& content) {
   uint64_t hash = mix(0, content.size());
   for (uint64_t index = 0; index < content.page_limit(); ++index) {
     const PagePtr page = content.page(index);
+    // Pages are shared between states, so each is hashed once: a state then costs its directory, not its bytes.
     if (page == nullptr) continue;  // as if it were zeros
     const auto [found, is_new] = pages_.try_emplace(page, 0);
     if (is_new) found->second = *page == Page{} ? 0 : format::checksum(ByteView(page->data(), page->size()));
@@ -159,6 +174,7 @@ uint64_t StateHash::of(const SimContent& content) {
 
 uint64_t StateHash::of(const SimDisk& disk) {
   uint64_t hash = 0;
+  DCHECK(disk.dirs().contains(kRootNode));
   // By path: the numbers of nodes tell only in which order they were made.
   std::vector<std::pair<std::string, NodeId>> todo{{"", kRootNode}};
   while (!todo.empty()) {

@@ -36,6 +36,8 @@ class SimExecutor::Worker {
   void set_job(std::function<void()> job) { job_ = std::move(job); }
   bool run() {
     std::unique_lock lock(mutex_);
+    // Exactly one thread of the simulation runs at any time; the handshake also orders their memory accesses, so
+    // nothing else needs a lock.
     runs_ = true;
     changed_.notify_all();
     changed_.wait(lock, [this] { return !runs_; });
@@ -54,6 +56,7 @@ class SimExecutor::Worker {
 
   // By the foreground, of a paused worker: what it waits for is so. A mutex that another paused worker holds says no.
   bool is_ready() const NO_THREAD_SAFETY_ANALYSIS {
+    CHECK(wanted_mutex_ != nullptr && ready_ != nullptr);
     if (!wanted_mutex_->try_lock()) return false;
     const bool ready = (*ready_)();
     wanted_mutex_->unlock();
@@ -68,6 +71,7 @@ class SimExecutor::Worker {
       changed_.wait(lock, [this] { return runs_ || stop_; });
       if (stop_) return;
       lock.unlock();
+      CHECK(job_ != nullptr);
       job_();
       job_ = nullptr;
       lock.lock();
@@ -94,6 +98,8 @@ thread_local SimExecutor::Worker* SimExecutor::Worker::current_ = nullptr;
 SimExecutor::SimExecutor(uint64_t seed, std::function<void(Millis)> on_advance)
     : on_advance_(std::move(on_advance)), random_(seed) {}
 
+// A job that waits has a stack with destructors that will never run: whoever ends the simulation waits for its jobs
+// first.
 SimExecutor::~SimExecutor() { CHECK(waiting_.empty()); }
 
 void SimExecutor::submit(std::function<void()> job) { jobs_.push_back(std::move(job)); }
@@ -111,6 +117,8 @@ void SimExecutor::wait(Mutex& mutex, CondVar& /*cond*/, const std::function<bool
   while (!ready()) {
     mutex.unlock();
     if (worker != nullptr) {
+      // The mutex is free while it stands still: is_ready() has to get it, and so has whoever makes `ready` true.
+      DCHECK(std::find(waiting_.begin(), waiting_.end(), worker) == waiting_.end());
       waiting_.push_back(worker);
       worker->pause(&mutex, &ready);
     } else {
@@ -134,10 +142,12 @@ std::vector<SimExecutor::Worker*> SimExecutor::resumable() const {
 }
 
 bool SimExecutor::run_one() {
+  // A job that ran jobs would nest their stacks, which is what the threads are there to avoid.
   CHECK(Worker::current(*this) == nullptr);
   const std::vector<Worker*> ready = resumable();
   const size_t choices = ready.size() + jobs_.size();
   if (choices == 0) return false;
+  // A job that can go on and one that has not begun are equally likely: both orders are possible in PosixExecutor.
   const size_t choice = fifo_ ? 0 : random_.below(choices);
   if (choice < ready.size()) {
     std::erase(waiting_, ready[choice]);
@@ -154,6 +164,7 @@ bool SimExecutor::run_one() {
 
 void SimExecutor::make_idle_worker() {
   if (!idle_.empty()) return;
+  // All that can fail for want of memory happens before the job leaves its queue; resume() then has its place in idle_.
   idle_.reserve(workers_.size() + 1);
   workers_.push_back(std::make_unique<Worker>(*this));
   idle_.push_back(workers_.back().get());
@@ -176,6 +187,7 @@ void SimExecutor::run_until_idle() {
 }
 
 void SimExecutor::advance(Millis time) {
+  CHECK(time >= Millis(0));
   now_ += time;
   on_advance_(time);
   while (!timers_.empty() && timers_.begin()->first <= now_) {

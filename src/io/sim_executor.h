@@ -51,10 +51,15 @@ class SimExecutor final : public Executor {
   using Millis = std::chrono::milliseconds;
 
   void resume(Worker& worker);
+  // Makes sure that idle_ has one. May throw for want of memory or of a thread, and has then changed nothing that
+  // matters.
   void make_idle_worker();
+  // Needs an idle worker.
   void start(std::function<void()> job);
+  // Of those that wait, in the order in which they began: whose mutex is free and whose condition holds.
   std::vector<Worker*> resumable() const;
 
+  // Each worker is in exactly one place: idle_, waiting_, or running right now.
   const std::function<void(Millis)> on_advance_;
   SimRandom random_;
   bool fifo_ = false;

@@ -11,6 +11,8 @@
 namespace cairn::io {
 namespace {
 
+// Every call asks the world first, which may refuse it, and then changes the disk. Unlike PosixFile it stays usable
+// after a failed call: what a program may still do then is for the tests to find out.
 class SimFile final : public File {
  public:
   SimFile(std::shared_ptr<SimWorld> world, NodeId node, std::string name, std::string dir, OpenOptions options)
@@ -52,6 +54,7 @@ void check_aligned(uint64_t offset, const char* data, size_t length) {
 }
 
 SimWorld::Verdict SimFile::enter(CallKind kind, uint64_t offset, uint64_t length) const {
+  // As a closed descriptor. It does not count as a call.
   if (!open_) return {.err = EBADF};
   return world_->enter(kind, name_, offset, length);
 }
@@ -71,6 +74,7 @@ Result<void> SimFile::answer(int err, std::string_view operation) const {
 }
 
 Result<size_t> SimFile::pread(uint64_t offset, std::span<char> buffer) const {
+  // The same rules as the real one, also on file systems of the test machine that have no O_DIRECT.
   if (options_.direct) check_aligned(offset, buffer.data(), buffer.size());
   const auto verdict = enter(CallKind::kRead, offset, buffer.size());
   if (!verdict.ok()) return fail(error(verdict, "read"));
@@ -83,8 +87,10 @@ Result<size_t> SimFile::pread(uint64_t offset, std::span<char> buffer) const {
 Result<void> SimFile::pwrite(uint64_t offset, ByteView bytes) {
   if (options_.direct) check_aligned(offset, bytes.data(), bytes.size());
   const auto verdict = enter_to_write(CallKind::kWrite, offset, bytes.size());
+  // The disk itself may still say ENOSPC, after writing what fitted.
   if (verdict.ok()) return answer(world_->disk.write(node_, offset, bytes, verdict.lose), "write");
   if (!verdict.crashed && open_ && options_.mode != OpenMode::kRead && !bytes.empty()) {
+    DCHECK(verdict.err != 0);
     // Part of it may have been written. Running out of space on the way changes nothing about the error.
     (void)world_->disk.write(node_, offset, bytes.substr(0, world_->fault_random.below(bytes.size())));
   }
@@ -99,6 +105,7 @@ Result<void> SimFile::sync() {
   }
   if (!verdict.crashed && open_) {
     const FileNode& file = world_->disk.files().at(node_);
+    // Some, all or none of what was pending is on disk, in any mixture, and from now on nobody knows which (faults.md).
     SimContent on_disk = random_content(file, stale_pages(world_->disk, node_), world_->fault_random);
     world_->disk.fail_sync(node_, std::move(on_disk));
   }
@@ -132,11 +139,13 @@ Result<FileStat> SimFile::stat() const {
 }
 
 void SimFile::drop_cache() const {
+  // No call: it cannot fail, and a program cannot tell whether it did anything.
   if (open_ && !world_->dead) world_->disk.drop_cache(node_);
 }
 
 Result<void> SimFile::close() {
   if (!open_) return {};
+  // The descriptor is gone whatever close(2) says.
   const auto verdict = enter(CallKind::kClose);
   forget();
   if (!verdict.ok()) return fail(error(verdict, "close"));
@@ -144,6 +153,7 @@ Result<void> SimFile::close() {
 }
 
 void SimFile::forget() {
+  // Also in a dead world: its disk may be looked at afterwards, and counts handles.
   if (open_) world_->disk.close(node_);
   open_ = false;
 }

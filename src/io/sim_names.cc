@@ -1,4 +1,7 @@
 // The directories of SimDisk, and the life of nodes.
+//
+// A node has a name in `current`, or handles, or is gone; gone ones stay in the map as long as a durable name or a
+// pending operation still leads to them, because a crash may bring them back.
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +14,8 @@
 namespace cairn::io {
 
 void land(const NameOp& op, DirMap& dirs) {
+  // `dirs` may lack a directory that no durable name reaches yet; it is made, and assemble() leaves it out unless
+  // something leads there.
   auto& names = dirs[op.dir].durable;
   switch (op.kind) {
     case NameOp::Kind::kAdd: names[op.name] = op.node; return;
@@ -32,6 +37,7 @@ NodeId SimDisk::lookup(NodeId dir, std::string_view name) const {
 
 int SimDisk::create(NodeId dir, std::string_view name, NodeId* node) {
   if (lookup(dir, name) != 0) return EEXIST;
+  DCHECK(next_node_ != 0 && !files_.contains(next_node_));
   *node = next_node_++;
   files_[*node];
   dirs_.at(dir).current[std::string(name)] = *node;
@@ -49,6 +55,7 @@ int SimDisk::make_dir(NodeId dir, std::string_view name) {
 }
 
 void SimDisk::add_name_op(NameOp op) {
+  // One counter for data and names: a crash may cut between any two operations, whatever they are about.
   op.order = next_order_++;
   pending_names_.push_back(std::move(op));
 }
@@ -70,6 +77,7 @@ int SimDisk::rename(NodeId dir, std::string_view from, NodeId target_dir, std::s
   const NodeId node = lookup(dir, from);
   if (node == 0) return ENOENT;
   const NodeId replaced = lookup(target_dir, to);
+  // rename(2): nothing happens, where both names are of one file. There are no hard links here, so they are one name.
   if (replaced == node) return 0;
   if (is_dir(node) && inside(target_dir, node)) return EINVAL;
   if (replaced != 0) {
@@ -79,12 +87,14 @@ int SimDisk::rename(NodeId dir, std::string_view from, NodeId target_dir, std::s
   }
   dirs_.at(dir).current.erase(std::string(from));
   dirs_.at(target_dir).current[std::string(to)] = node;
+  // One operation: a crash leaves the old name or the new one, never both and never none.
   add_name_op({.kind = NameOp::Kind::kRename,
                .dir = dir,
                .name = std::string(from),
                .node = node,
                .target_dir = target_dir,
                .target_name = std::string(to)});
+  CHECK(dirs_.at(target_dir).current.contains(to));
   if (replaced != 0) drop_name(replaced);
   return 0;
 }
@@ -104,6 +114,7 @@ void SimDisk::sync_dir(NodeId dir) {
   // creation of a name that was renamed away durably would bring it back.
   std::set<std::pair<NodeId, std::string>> touched;
   std::vector<bool> chosen(pending_names_.size());
+  // Backwards, so that what an operation builds on is chosen with it.
   for (size_t i = pending_names_.size(); i-- > 0;) {
     const NameOp& op = pending_names_[i];
     chosen[i] = op.dir == dir || op.target_dir == dir || touched.contains({op.dir, op.name}) ||
@@ -127,6 +138,7 @@ void SimDisk::sync_dir(NodeId dir) {
 void SimDisk::sync_all() {
   for (const NameOp& op : pending_names_) land(op, dirs_);
   pending_names_.clear();
+  // Damaged or diverged files too: this is the disk's word for "as it is now".
   for (const auto& [node, file] : files_) sync(node);
   collect();
 }

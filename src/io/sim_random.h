@@ -7,7 +7,8 @@
 
 namespace cairn::io {
 
-// splitmix64. Not for secrets.
+// splitmix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA '14). Not for secrets. For
+// one thread. Equal seeds give equal numbers for ever: a seed that a test printed must replay its run.
 class SimRandom {
  public:
   explicit SimRandom(uint64_t seed) : state_(seed) {}
@@ -20,7 +21,8 @@ class SimRandom {
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
     return z ^ (z >> 31);
   }
-  // A number below `bound`, which is not 0.
+  // Any of 2^64, evenly; each state is visited once in a period of 2^64.
+  // A number below `bound`, which is not 0. Smaller ones are favoured by bound / 2^64, which no test can tell.
   uint64_t below(uint64_t bound) {
     CHECK(bound > 0);
     return next() % bound;

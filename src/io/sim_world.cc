@@ -8,6 +8,7 @@
 
 namespace cairn::io {
 
+// For messages of tests.
 std::string_view to_string(CallKind kind) {
   switch (kind) {
     case CallKind::kRead: return "read";
@@ -30,6 +31,7 @@ std::string_view to_string(CallKind kind) {
   return "unknown";
 }
 
+// What a crash can come before, one by one. Closing and locking leave nothing on a disk.
 bool is_mutation(CallKind kind) {
   switch (kind) {
     case CallKind::kWrite:
@@ -60,6 +62,7 @@ SimWorld::SimWorld(SimDisk first_disk, uint64_t first_seed)
       now{.seconds = 1'700'000'000} {}
 
 SimWorld::Verdict SimWorld::enter(CallKind kind, std::string_view file, uint64_t offset, uint64_t length) {
+  // Before anything is counted: what a dead process would still do is not part of the run.
   if (dead) return {.err = EIO, .crashed = true};
   ++calls;
   Verdict verdict;
@@ -70,7 +73,9 @@ SimWorld::Verdict SimWorld::enter(CallKind kind, std::string_view file, uint64_t
       --fault.nth;
       continue;
     }
+    DCHECK(fault.nth == 1);
     if (!fault.from_then_on) fault.nth = 0;
+    // Counted, so that a test can tell a fault that was survived from one that never happened.
     ++faults_hit;
     if (fault.effect == Fault::Effect::kLose) {
       verdict.lose = true;
@@ -84,6 +89,7 @@ SimWorld::Verdict SimWorld::enter(CallKind kind, std::string_view file, uint64_t
     dead = true;
     return {.err = EIO, .crashed = true};
   }
+  // Before the call, also if it will fail: half of a write may land.
   if (keep_history) history.push_back(disk.fork());
   mutations.push_back(
       {.kind = kind, .file = std::string(file), .offset = offset, .length = length, .err = verdict.err});
@@ -92,18 +98,21 @@ SimWorld::Verdict SimWorld::enter(CallKind kind, std::string_view file, uint64_t
 
 void SimWorld::die() {
   dead = true;
+  // As flock: a process that dies holds nothing.
   locks.clear();
 }
 
 void SimWorld::pass(std::chrono::milliseconds time) {
   constexpr int64_t kNanosPerSecond = 1'000'000'000;
   monotonic_ms += static_cast<uint64_t>(time.count());
+  CHECK(time.count() >= 0 && now.nanoseconds < kNanosPerSecond);
   const int64_t nanos = now.nanoseconds + time.count() % 1000 * 1'000'000;
   now.seconds += time.count() / 1000 + nanos / kNanosPerSecond;
   now.nanoseconds = static_cast<uint32_t>(nanos % kNanosPerSecond);
 }
 
 SimDisk& SimWorld::disk_before(size_t k) {
+  // The disk as it is: a crash now.
   if (k == mutations.size()) return disk;
   CHECK(k < history.size());
   CHECK(history.size() == mutations.size());

@@ -16,9 +16,15 @@ namespace {
 
 using format::kSegmentHeaderSize;
 
-constexpr size_t kReadSize = 1 << 20;  // bytes of one read
+// Bytes of one read. Large enough for a disk, and small enough that one bad sector costs at most a megabyte of reading
+// block by block.
+constexpr size_t kReadSize = 1 << 20;
+static_assert(kReadSize % io::kBlockSize == 0 && format::kCommitAlignment == io::kBlockSize);
+
 // No segment is larger: an extent holds kMaxExtentLength bytes, and at most half as much again of headers and keys.
 constexpr uint64_t kMaxImage = format::kMaxExtentLength * 3 / 2;
+
+static_assert(kMaxImage % format::kCommitAlignment == 0, "what is scanned ends on a commit boundary");
 
 // How much of the file can hold records at all: a hostile file may be as large as it likes.
 uint64_t bytes_to_scan(uint64_t file_size, const format::SegmentHeader& header, const ScanOptions& options) {
@@ -27,6 +33,8 @@ uint64_t bytes_to_scan(uint64_t file_size, const format::SegmentHeader& header, 
   return std::min(file_size, bound);
 }
 
+// Fills `out`. What the device cannot read is tried again in blocks, so that only those are lost. One level of
+// recursion.
 Result<void> read_range(const io::File& file, uint64_t offset, std::span<char> out, const ScanOptions& options,
                         std::vector<Damage>& damage) {
   auto got = file.pread(offset, out);
@@ -47,6 +55,7 @@ Result<void> read_range(const io::File& file, uint64_t offset, std::span<char> o
 Result<std::shared_ptr<Bytes>> read_image(const io::File& file, uint64_t length, const ScanOptions& options,
                                           std::vector<Damage>& damage) {
   std::shared_ptr<Bytes> image;
+  // The length is the file's real one, bounded by what a segment can be. A sparse file may still be larger than memory.
   try {
     image = std::make_shared<Bytes>(round_up_to_commit(length), '\0');
   } catch (const std::bad_alloc&) {
@@ -115,9 +124,11 @@ Result<SegmentScan> scan_segment(const io::File& file, const format::SegmentHead
   if (durable >= kSegmentHeaderSize && image.limit() >= kSegmentHeaderSize) {
     check_header_block(image.bytes(0, kSegmentHeaderSize), result.damage);
   }
+  // Unreadable blocks were noted before the walk, which begins at the front again.
   std::stable_sort(result.damage.begin(), result.damage.end(),
                    [](const Damage& a, const Damage& b) { return a.offset < b.offset; });
   const uint64_t end = std::min(result.end, image.limit());
+  // Also bytes of an earlier file that a crash left in blocks which were allocated and never written.
   result.torn_tail = !options.sealed_end && !format::all_zero(image.bytes(end, image.limit()));
   result.image = std::move(bytes);
   return result;

@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "format/checksum.h"
 #include "format/decode.h"
 #include "log/segment_image.h"
@@ -88,6 +89,7 @@ class LogWalk {
     } else {
       return false;
     }
+    DCHECK(found.end <= end);
     check_commit_padding(found.end, end);
     result_.marks.push_back(*mark);
     durable_ = std::max(durable_, mark->mark.durable_offset);
@@ -131,6 +133,7 @@ class LogWalk {
   void accept_run() {
     if (!run_is_empty()) newest_ = run_last_seq_;
     if (run_first_bad_ == kNone || options_.keep_damaged) return;
+    CHECK(run_begin_ <= result_.records.size());
     auto& records = result_.records;
     const auto bad = [](const ScannedRecord& record) { return !record.value_ok; };
     records.erase(std::remove_if(records.begin() + static_cast<ptrdiff_t>(run_begin_), records.end(), bad),
@@ -161,6 +164,7 @@ class LogWalk {
       }
     }
     drop_records(batch, records.size());
+    CHECK(kept <= records.size());
     records.resize(kept);
   }
 
@@ -179,6 +183,7 @@ class LogWalk {
   // The run will never count: it belongs to a commit that nobody was told of.
   void forget_run() {
     result_.records.resize(run_begin_);
+    CHECK(run_damage_ <= result_.damage.size());
     result_.damage.resize(run_damage_);
   }
 
@@ -199,6 +204,7 @@ class LogWalk {
   bool lost(uint64_t begin, uint64_t end, const char* what) {
     if (!proven(begin)) return false;
     salvage_run();
+    DCHECK(begin < end);
     add_damage(begin, std::min(end, durable_), what, {});
     chained_ = false;
     position_ = end;
@@ -212,6 +218,7 @@ class LogWalk {
   }
 
   void add_damage(uint64_t begin, uint64_t end, std::string what, SeqNo seq, ByteView key = {}) {
+    DCHECK(begin <= end);
     result_.damage.push_back({begin, end - begin, std::move(what), seq, Bytes(key)});
   }
 

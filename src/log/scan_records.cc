@@ -1,10 +1,13 @@
-// Walking segments without commits: compacted ones and extents.
+// Walking segments without commits: compacted ones and extents. They count as a whole or not at all: they get their
+// name (and an extent its pointer) only after everything was synced. So there is no torn tail to tell from damage: what
+// does not verify below the last record is damage, whatever the cause.
 #include <algorithm>
 #include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "format/decode.h"
 #include "log/segment_image.h"
 
@@ -29,6 +32,7 @@ class RecordWalk {
       }
     }
     if (durable_ > image_.limit()) add_damage(image_.limit(), durable_, "missing");
+    DCHECK(end_ <= position_);
     result_.end = round_up_to_commit(end_);
     if (options_.sealed_end) result_.end = std::max(result_.end, image_.limit());
     return durable_;
@@ -59,6 +63,7 @@ class RecordWalk {
   void skip_gap() {
     const uint64_t next = image_.find_record(position_ + format::kRecordAlignment);
     const bool last = next == image_.limit();
+    DCHECK(position_ < next && next <= image_.limit());
     const uint64_t written = last ? std::min(next, durable_) : next;
     if (position_ < written && !may_be_zeros(written, last)) add_damage(position_, written, "record header");
     position_ = next;
@@ -69,12 +74,14 @@ class RecordWalk {
   [[nodiscard]] bool may_be_zeros(uint64_t end, bool last) const {
     if (position_ != end_ || !format::all_zero(image_.bytes(position_, end))) return false;
     if (last) return end <= round_up_to_commit(position_);
+    // Pieces lie where they would lie uncompressed: the hole behind one is as long as what it saved, to the byte.
     if (header_.kind != format::SegmentKind::kExtent || !previous_) return false;
     const auto& header = previous_->header;
     return end == format::extent_piece_offset(header.key_length, header.raw_length, header.seq.value + 1);
   }
 
   void add_damage(uint64_t begin, uint64_t end, std::string what, SeqNo seq = {}, ByteView key = {}) {
+    DCHECK(begin <= end);
     result_.damage.push_back({begin, end - begin, std::move(what), seq, Bytes(key)});
   }
 

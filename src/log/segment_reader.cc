@@ -16,8 +16,10 @@ namespace {
 
 using format::RecordHeader;
 
+// Below it a length that lied costs less than the question.
 // Reads longer than this ask first whether the file can hold them at all.
 constexpr uint64_t kTrustedLength = 1 << 20;  // bytes
+static_assert(kTrustedLength >= 4 * format::kMinPieceSize, "an ordinary chunk needs no stat");
 
 // Memory that is not cleared first: a length that lied costs address space, not pages.
 Result<std::shared_ptr<char[]>> allocate(uint64_t length) {
@@ -32,6 +34,8 @@ tl::unexpected<Error> corrupt(const std::string& name, uint64_t offset, std::str
   return fail(ErrorCode::kCorrupt, fmt::format("{}: record at {}: {}", name, offset, what));
 }
 
+// The index is younger than nothing: it may name a place that was recycled, or be damaged itself. Keys are compared as
+// bytes; hashes identify nothing (design §4.7).
 // What disagrees between the record that was read and what the index says of it, or null.
 const char* disagreement(const format::Record& record, ByteView key, const format::IndexEntry& entry) {
   const RecordHeader& header = record.header;
@@ -45,6 +49,7 @@ const char* disagreement(const format::Record& record, ByteView key, const forma
   return nullptr;
 }
 
+// For lengths that come from the index or a pointer: allocation is bounded by bytes that are really there.
 Result<void> expect_room(const io::File& file, const std::string& name, uint64_t offset, uint64_t length) {
   TRY_ASSIGN(const io::FileStat stat, file.stat());
   if (offset > stat.size || length > stat.size - offset) return corrupt(name, offset, "reaches beyond the file");
@@ -59,6 +64,7 @@ Result<format::Record> read_piece(const io::File& file, const std::string& name,
   auto record = format::decode_record({buffer.data(), got}, {pointer.salt, pointer.segment, offset});
   if (!record) return corrupt(name, offset, record.error().message);
   const RecordHeader& header = record->header;
+  DCHECK(index * pointer.piece_size < pointer.length);
   const uint64_t raw_length = std::min<uint64_t>(pointer.piece_size, pointer.length - index * pointer.piece_size);
   if (header.type != format::RecordType::kPiece || header.seq != SeqNo(index) || record->key != key ||
       header.raw_length != raw_length) {
@@ -75,6 +81,7 @@ Result<void> copy_raw(const format::Record& piece, uint64_t begin, uint64_t end,
     TRY(format::decompress(piece.header.codec, piece.stored, scratch, piece.header.raw_length));
     raw = scratch;
   }
+  CHECK(begin <= end && end <= piece.header.raw_length);
   std::memcpy(out, raw + begin, end - begin);
   return {};
 }
@@ -84,6 +91,7 @@ Result<void> copy_raw(const format::Record& piece, uint64_t begin, uint64_t end,
 Result<Value> read_record(const io::File& file, const std::string& name, uint64_t salt, SegmentId segment, ByteView key,
                           const format::IndexEntry& entry) {
   const uint64_t length = format::record_size(key.size(), entry.stored_length);
+  // One pread for header, key and value: the index knows how long they are.
   if (length > kTrustedLength) TRY(expect_room(file, name, entry.offset, length));
   TRY_ASSIGN(auto buffer, allocate(length));
   TRY_ASSIGN(const size_t got, file.pread(entry.offset, {buffer.get(), length}));
@@ -97,6 +105,7 @@ Result<Value> read_record(const io::File& file, const std::string& name, uint64_
 }
 
 Result<Value> decode_value(const format::IndexEntry& entry, Value stored, uint32_t max_raw_length) {
+  // Before anything is allocated (hazard 35).
   if (entry.raw_length > max_raw_length) {
     return fail(ErrorCode::kCorrupt,
                 fmt::format("value of {} bytes, more than the {} that it may have", entry.raw_length, max_raw_length));
@@ -117,6 +126,7 @@ Result<void> write_extent(io::File& file, const format::SegmentHeader& header, B
     return fail(ErrorCode::kTooLarge,
                 fmt::format("value of {} bytes, at most {}", value.size(), format::kMaxExtentLength));
   }
+  // Fields of the log's chain stay 0: an extent is no link of it.
   format::SegmentHeader own;
   own.kind = format::SegmentKind::kExtent;
   own.id = header.id;
@@ -138,18 +148,21 @@ Result<void> write_extent(io::File& file, const format::SegmentHeader& header, B
     record.codec = format::compress(compression, raw, compressed);
     const ByteView stored = record.codec == format::Codec::kNone ? raw : ByteView(compressed);
     record.value_checksum = format::checksum(stored);
+    // At the place it would have uncompressed: what was saved stays a hole, which costs no block.
     const uint64_t offset = format::extent_piece_offset(key.size(), piece_size, index);
     image.resize(format::record_size(key.size(), stored.size()));
     format::encode_record(record, key, stored, {own.salt, own.id, offset}, image.data());
     TRY(file.pwrite(offset, image));
     end = offset + image.size();
   }
+  // To a whole block: the walk then sees zeros up to there, and direct readers find an aligned end.
   TRY(file.truncate((end + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize));
   return file.sync();
 }
 
 Result<Value> read_extent(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
                           ByteView key, uint64_t offset, uint64_t length) {
+  // The caller clips the range to the value; the pointer itself was decoded, so its sizes are bounded.
   CHECK(offset <= pointer.length && length <= pointer.length - offset);
   if (length == 0) return Value();
   const uint64_t end = offset + length;
@@ -157,6 +170,7 @@ Result<Value> read_extent(const io::File& file, const std::string& name, const f
   const uint64_t last = (end - 1) / piece;
   TRY(expect_room(file, name, format::extent_piece_offset(key.size(), pointer.piece_size, last),
                   format::kRecordHeaderSize));
+  // Room for one piece as stored, one decompressed, and the answer: memory is bounded by what is asked and two pieces.
   const uint64_t room = format::record_size(key.size(), std::min(piece, pointer.length));
   TRY_ASSIGN(auto buffer, allocate(room));
   TRY_ASSIGN(auto scratch, allocate(std::min(piece, pointer.length)));

@@ -5,8 +5,11 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/check.h"
+#include "io/env.h"
 namespace cairn::log {
 
+// Fails for wrong arguments only.
 Slab::~Slab() { munmap(data_, size_); }
 
 Result<std::shared_ptr<Slab>> SlabPool::take() {
@@ -18,11 +21,16 @@ Result<std::shared_ptr<Slab>> SlabPool::take() {
       idle_.pop_back();
     }
   }
+  // mmap and not new: pages come zeroed and only when touched, are page-aligned for direct I/O, and go back to the
+  // kernel at once.
   if (!slab) {
     void* memory = mmap(nullptr, slab_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return fail(Error(ErrorCode::kOutOfMemory, errno, "no memory for a slab"));
+    CHECK(reinterpret_cast<uintptr_t>(memory) % io::kBlockSize == 0);
     slab = std::make_unique<Slab>(static_cast<char*>(memory), slab_size_);
   }
+  // Weak: a reader's pin may keep a slab beyond the store, and then frees it itself. The deleter gets a raw pointer, so
+  // it owns it first.
   std::weak_ptr<SlabPool> pool = weak_from_this();
   return std::shared_ptr<Slab>(slab.release(), [pool](Slab* gone) {
     std::unique_ptr<Slab> owned(gone);
@@ -32,6 +40,8 @@ Result<std::shared_ptr<Slab>> SlabPool::take() {
 
 void SlabPool::give_back(std::unique_ptr<Slab> slab) {
   MutexLock lock(mu_);
+
+  CHECK(slab->size() == slab_size_);
   if (idle_.size() < keep_) idle_.push_back(std::move(slab));
 }
 

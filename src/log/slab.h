@@ -14,10 +14,12 @@ namespace cairn::log {
 // writes the padding (hazard 10). Synchronisation is the owner's: records are disjoint ranges.
 class Slab {
  public:
+  // Takes `size` bytes at `data` over, which came from mmap.
   Slab(char* data, size_t size) : data_(data), size_(size) {}
   ~Slab();
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
+  // Aligned for direct I/O. Constant for life: readers point into it, and keep it alive by their pin.
   [[nodiscard]] char* data() const { return data_; }
   [[nodiscard]] size_t size() const { return size_; }
 
@@ -30,13 +32,17 @@ class Slab {
 // its slabs do. Thread-safe.
 class SlabPool : public std::enable_shared_from_this<SlabPool> {
  public:
-  SlabPool(size_t slab_size, size_t keep) : slab_size_(slab_size), keep_(keep) {}
-  // kOutOfMemory.
+  // Idle slabs have their places from the start: giving one back happens in a deleter, which must not need memory.
+  SlabPool(size_t slab_size, size_t keep) : slab_size_(slab_size), keep_(keep) { idle_.reserve(keep); }
+  // A slab for the caller and whoever shares it. Never waits: there is no bound on how many are out, the log's queue
+  // has one. kOutOfMemory.
   Result<std::shared_ptr<Slab>> take();
 
  private:
+  // Keeps it, or frees it where enough lie idle.
   void give_back(std::unique_ptr<Slab> slab);
   const size_t slab_size_;  // bytes
+  // Idle slabs, at most: their memory is touched, so they are cheap to fill again and dear to keep.
   const size_t keep_;
   Mutex mu_;  // a leaf
   std::vector<std::unique_ptr<Slab>> idle_ GUARDED_BY(mu_);
