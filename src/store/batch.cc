@@ -18,10 +18,12 @@ namespace {
 
 constexpr uint32_t kExtentPieceSize = 1u << 20;  // bytes; what one ranged read of an extent verifies at least
 constexpr size_t kLookedUp = 16 << 10;  // bytes of a value beside which looking up what it replaces costs nothing
+static_assert(kExtentPieceSize >= format::kMinPieceSize && kExtentPieceSize <= format::kMaxRawLength);
 
 }  // namespace
 
 uint64_t log_cost(uint64_t key_size, uint64_t value_size) {
+  // An upper bound for any outcome of compression: a value that does not shrink is stored as it is.
   const uint64_t small = std::min<uint64_t>(value_size, format::kMaxInlineValue);
   return format::record_size(key_size, value_size) + format::max_entry_size(key_size, small) + format::kEntryOverhead;
 }
@@ -30,6 +32,7 @@ void WriteBatch::put(ByteView key, ByteView value) {
   auto change = std::make_unique<Change>();
   change->key = key;
   change->owned = value;
+  // Changes are allocated one by one, so that this view stays right when the vector grows.
   change->value = change->owned;
   cost_ += cairn::log_cost(key.size(), value.size());
   changes_.push_back(std::move(change));
@@ -80,6 +83,7 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
         p.codec = format::compress(superblock.compression, change.value, p.storage);
       if (p.codec != format::Codec::kNone) p.stored = p.storage;
     }
+    // Of the stored bytes, before any lock is taken: under the lock there is only copying (hazard 37).
     p.value_checksum = format::checksum(p.stored);
   }
   return out;
@@ -88,6 +92,8 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
 // An estimate: it only says how much room is on its way. So an index that cannot be read counts as nothing here; reads report it.
 uint64_t Store::Impl::replaced_by(const store::PreparedChange& change) const {
   const bool erase = change.type == format::RecordType::kErase;
+  // Looking costs a lookup for each write; it pays for erases, which are small, and for large values, where it is lost
+  // in the noise.
   if (!erase && (superblock.limit == 0 || change.stored.size() < kLookedUp)) return 0;
   if (filter && !filter->may_contain(index::Table::hash(change.key))) return 0;
   const auto found = catalog->current()->find(change.key, kMaxSeq);
@@ -115,6 +121,8 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   auto created = segments.open(new_name, {io::OpenMode::kCreate, false});
   if (!created) return fail(io::own_file_error(std::move(created).error()));
   const std::unique_ptr<io::File> file = std::move(*created);
+  // Content synced, renamed, directory synced; the record that names it follows. A crash before that leaves a file that
+  // no record names, which recovery removes (hazard 15).
   auto written = log::write_extent(*file, header, change.key, change.value, kExtentPieceSize, superblock.compression);
   io::FileStat stat;
   if (written) {
@@ -138,7 +146,10 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
   meta.salt = header.salt;
   meta.file_size = stat.size;
   out.extent = std::make_shared<store::Segment>(meta, files);
+  // Compression leaves holes, which the file system did not allocate.
+  DCHECK(stat.size > 0 && stat.size % io::kBlockSize == 0);
   claim.shrink_to(out.extent->charge());
+  // Until a record names it, it goes with the change: an operation that fails leaves nothing behind.
   out.extent->retire([files = files, logger = logger, room = room, charge = claim.keep()](SegmentId id) {
     const auto unused = format::segment_file_name(id);
     files->files->forget(unused);
@@ -159,6 +170,7 @@ Result<void> Store::Impl::write_extent(const WriteBatch::Change& change, store::
 void Store::Impl::write_prepared(std::vector<store::PreparedChange>& changes, uint64_t cost) {
   for (const store::PreparedChange& c : changes) {
     if (!c.extent) continue;
+    // Before the record can be seen: a reader who finds the pointer finds the segment.
     catalog->add_extent(c.extent);
     c.extent->retire(nullptr);  // it is needed now
   }

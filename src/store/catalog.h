@@ -24,6 +24,7 @@ class Catalog {
  public:
   Catalog(std::shared_ptr<io::Directory> store, std::array<unsigned char, 16> uuid, index::Manifest manifest,
           std::shared_ptr<const Version> version);
+  // Where the manifest goes on a full disk. Once, before the first change.
   void set_spare(index::SpareFile spare) EXCLUDES(manifest_mu_);
 
   [[nodiscard]] std::shared_ptr<const Version> current() const EXCLUDES(mu_);
@@ -34,12 +35,15 @@ class Catalog {
   // Makes the next version, equal to the current one, current, and gives its number. Once readers_before() says no for it,
   // whoever reads saw everything that was visible now.
   uint64_t renew() EXCLUDES(mu_);
+  // Whether somebody still holds a version older than `number`.
   [[nodiscard]] bool readers_before(uint64_t number) const EXCLUDES(mu_);
 
+  // Never given out before: recovery starts them above every id that it saw, on disk or in the manifest.
   SegmentId new_segment_id() { return SegmentId(next_segment_.fetch_add(1)); }
   TableId new_table_id() { return TableId(next_table_.fetch_add(1)); }
 
   // --- The log ---
+  // The level becomes the newest. It has a memtable and no footer yet.
   void add_open(LogLevel level) EXCLUDES(mu_);
   // The open level of that segment is sealed now: `level` has the footer and the final meta.
   void sealed(LogLevel level, const log::MarkPlace& last_mark, uint64_t next_ino) EXCLUDES(manifest_mu_, mu_);
@@ -60,13 +64,16 @@ class Catalog {
   [[nodiscard]] index::Manifest manifest() const EXCLUDES(manifest_mu_);
 
  private:
+  // The next version is a copy with `change` applied: readers of the old one notice nothing.
   std::shared_ptr<const Version> replace(const std::function<void(Version&)>& change) REQUIRES(mu_);
 
   const std::shared_ptr<io::Directory> store_;
   const std::array<unsigned char, 16> uuid_;
+  // Atomic, so that jobs can take ids without a lock. The manifest gets them when it is written.
   std::atomic<uint64_t> next_segment_;
   std::atomic<uint64_t> next_table_;
   mutable Mutex manifest_mu_;  // held while the manifest is written
+  // What the next one will say. Ahead of the file by sealed segments and forgotten ids.
   index::Manifest manifest_ GUARDED_BY(manifest_mu_);
   index::SpareFile spare_ GUARDED_BY(manifest_mu_);
   mutable Mutex mu_;

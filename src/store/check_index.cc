@@ -16,6 +16,7 @@ namespace {
 
 using Finding = std::function<void(const std::string&)>;
 
+// What all functions of the pass share. The references outlive it.
 struct Walk {
   const Version& version;
   const Liveness& liveness;
@@ -25,9 +26,11 @@ struct Walk {
 };
 
 Result<bool> is_dead(Walk& w, const format::IndexEntry& entry) {
+  // An open segment, or one that is missing, owns nothing here: its records count as alive.
   const auto* owner = w.version.segments->owner(entry.seq);
   if (!owner) return false;
   auto ordinal = w.ordinals.of(**owner, entry.seq);
+  // Damage took the record's entry; passes 1 and 2 have said so.
   if (!ordinal && ordinal.error().code == ErrorCode::kNotFound) return false;
   if (!ordinal) return fail(ordinal.error());
   return w.liveness.is_dead((*owner)->id(), *ordinal);
@@ -38,6 +41,8 @@ Result<void> compare(Walk& w, ByteView key, const std::vector<format::IndexEntry
                      const std::optional<format::IndexEntry>& indexed) {
   const format::IndexEntry* newest = nullptr;  // not dead
   SeqNo killer;                                // the newest record seen so far
+  // Newest first. Beyond the map's reach nothing has to be marked yet; erases never are, as they are garbage by their
+  // number.
   for (const format::IndexEntry& r : records) {
     TRY_ASSIGN(const bool dead, is_dead(w, r));
     const bool erase = r.type == format::RecordType::kErase;
@@ -47,6 +52,7 @@ Result<void> compare(Walk& w, ByteView key, const std::vector<format::IndexEntry
     if (!newest && !dead) newest = &r;
     if (killer == SeqNo()) killer = r.seq;
   }
+  // An erase that the index has dropped and one that it still has are the same answer.
   const bool want = newest && newest->type != format::RecordType::kErase;
   const bool have = indexed && indexed->type != format::RecordType::kErase;
   if (want && !indexed) {
@@ -78,6 +84,7 @@ Result<void> walk(Walk& w) {
     auto footer = segment->footer();
     if (!footer && footer.error().code == ErrorCode::kIo) return fail(footer.error());
     if (!footer) return fail(ErrorCode::kCorrupt, footer.error().message);
+    // The iterators do not keep their tables alive.
     held.push_back(*footer);
     inputs.push_back((*footer)->iterate(false));
   }
@@ -86,6 +93,7 @@ Result<void> walk(Walk& w) {
   TRY(records->seek({}));
   TRY(indexed->seek({}));
   while (records->valid() || indexed->valid()) {
+    // Side by side, as in a merge: a key may be missing on either side.
     const bool from_records = records->valid() && (!indexed->valid() || records->key() <= indexed->key());
     const Bytes key(from_records ? records->key() : indexed->key());
     std::vector<format::IndexEntry> versions;
@@ -118,10 +126,12 @@ Result<Recovered> recover_for_check(io::Directory& directory, const std::string&
 Result<void> check_index(io::Directory& directory, const std::string& path, const format::Superblock& superblock,
                          const std::shared_ptr<const SegmentFiles>& files, const Finding& finding) {
   TRY_ASSIGN(const auto recovered, recover_for_check(directory, path, superblock, files));
+  // Nothing is cached: the disk is asked.
   ValueReader values(files, 0);
   Liveness liveness;
   TRY_ASSIGN(const auto header, load_liveness(*recovered.version, values, liveness, finding));
   Walk w{.version = *recovered.version, .liveness = liveness, .header = header, .finding = finding};
+  // A map from the future would call dead what is yet to be written.
   if (header.through >= recovered.manifest.next_seq)
     finding("the liveness map covers sequence numbers that were never given out");
   TRY(walk(w));

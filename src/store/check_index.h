@@ -14,12 +14,15 @@
 namespace cairn::store {
 
 // Walks all footers and all runs side by side: for each key the newest record that is not dead must be what the index gives, and
-// bits must agree with what newer records killed. `finding` gets one line each. Errors: kCorrupt or kIo if levels cannot be read.
+// bits must agree with what newer records killed. `finding` gets one line each. Errors: kCorrupt or kIo if levels
+// cannot be read. Memory: the versions of one key, and the liveness bits of the store. Time: one pass over all footers
+// and runs.
 Result<void> check_index(io::Directory& directory, const std::string& path, const format::Superblock& superblock,
                          const std::shared_ptr<const SegmentFiles>& files,
                          const std::function<void(const std::string&)>& finding);
 
-// The store as the next mount would see it. Writes nothing.
+// The store as the next mount would see it. Writes nothing: what recovery would seal is sealed in memory. Errors as
+// recover().
 Result<Recovered> recover_for_check(io::Directory& directory, const std::string& path,
                                     const format::Superblock& superblock,
                                     const std::shared_ptr<const SegmentFiles>& files);

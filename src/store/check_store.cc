@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "base/try.h"
 #include "format/decode.h"
@@ -22,6 +23,7 @@ namespace {
 
 std::string segment_path(const std::string& name) { return std::string(format::kSegmentsDir) + "/" + name; }
 
+// What the passes share. It never stops at damage: a finding is noted, and what can still be looked at is.
 struct Checker {
   io::Env& env;
   io::Directory& directory;
@@ -58,6 +60,7 @@ Result<void> check_superblock(Checker& c) {
     c.superblock = *superblock;
     return {};
   }
+  // No store, or a newer one, or a disk that cannot be read: nothing below would mean anything.
   if (superblock.error().code != ErrorCode::kCorrupt) return fail(superblock.error());
   FsckFinding& finding = c.find(1, format::kSuperblockFile, "superblock", 0, superblock.error().message);
   auto copy = superblock_from_segments(*c.files);
@@ -104,6 +107,7 @@ Result<void> check_headers(Checker& c) {
       c.headers.emplace(*id, *header);
     }
   }
+  // Only the manifest knows which files must be there. Newer ones are found by the chain, in pass 3.
   if (!c.manifest) return {};
   for (const index::ManifestSegment& s : c.manifest->segments) {
     const auto name = format::segment_file_name(s.id);
@@ -137,6 +141,7 @@ Result<void> check_table_files(Checker& c) {
       index::Table::Identity identity;
       identity.id = meta.id.value;
       identity.name = std::string(index::kIndexDir) + "/" + name;
+      // Stray table files are no finding: the next mount removes them.
       auto open = [&] { return c.files->files->open(*dir, name, {}); };
       auto table = index::Table::open(open, identity, c.files->blocks);
       if (!table) {
@@ -170,6 +175,8 @@ bool may_be_punched(const Checker& c, const index::ManifestSegment* meta, const 
                     const log::Damage& d) {
   if (c.superblock.mode != Mode::kCache || !meta || !meta->covered || d.key.empty() || !d.what.starts_with("value"))
     return false;
+  CHECK(scan.image != nullptr);
+  // Whole blocks only, as punch_step() punches them.
   const uint64_t end = std::min<uint64_t>(d.offset + d.length, scan.image->size());
   for (uint64_t at = (d.offset + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize; at + io::kBlockSize <= end;
        at += io::kBlockSize)
@@ -180,11 +187,13 @@ bool may_be_punched(const Checker& c, const index::ManifestSegment* meta, const 
 // What may be punched is damage all the same unless something newer has taken its place.
 Result<void> settle_punched(Checker& c) {
   if (c.maybe_punched.empty()) return {};
+  CHECK(c.superblock.mode == Mode::kCache);  // may_be_punched() says so of no other
   auto recovered = recover_for_check(c.directory, c.path, c.superblock, c.files);
   if (!recovered && recovered.error().code == ErrorCode::kIo) return fail(recovered.error());
   for (const auto& [name, damage] : c.maybe_punched) {
     bool dead = false;
     if (recovered) {
+      // The same question as a reader would ask: is there something newer, or nothing at all?
       const auto newest = recovered->version->find(damage.key, kMaxSeq);
       dead = newest && (!*newest || (*newest)->entry.seq > damage.seq);
     }
@@ -197,9 +206,11 @@ Result<void> settle_punched(Checker& c) {
 Result<void> compare_footer(Checker& c, const std::string& name, const log::SegmentScan& scan,
                             const index::Table& footer) {
   std::map<std::pair<ByteView, SeqNo>, const log::ScannedRecord*> records;
+  // A record is named by key and number: two copies of one would be one here, and a footer lists each once.
   for (const auto& r : scan.records) records[{r.key, r.header.seq}] = &r;
   auto entries = footer.iterate(false);
   TRY(entries->seek({}));
+  // With damage the footer rightly lists records that the walk could not read.
   const bool whole = scan.damage.empty();
   while (entries->valid()) {
     const format::IndexEntry& e = entries->entry();
@@ -236,12 +247,15 @@ Result<void> check_size(Checker& c, const std::string& name, const io::File& fil
 Result<void> check_segment(Checker& c, SegmentId id, const format::SegmentHeader& header) {
   const auto name = format::segment_file_name(id);
   TRY_ASSIGN(auto file, c.files->directory->open(name, {}));
+  CHECK(!header.prepared);
   log::ScanOptions options;
   options.verify_values = c.options.scrub || named(c, id) == nullptr;  // unproven ones always: recovery does as well
   options.keep_damaged = true;
   options.drop_cache = false;
   std::shared_ptr<const index::Table> footer;
   const auto* meta = named(c, id);
+  // A footer alone proves nothing (design §4.2): without the manifest's or a later header's word this is the open
+  // segment, and a torn tail is no damage.
   const bool successor_proves = std::any_of(c.headers.begin(), c.headers.end(), [&](const auto& h) {
     return h.second.kind == format::SegmentKind::kLog && !h.second.prepared && h.second.proven_id >= id;
   });
@@ -254,6 +268,7 @@ Result<void> check_segment(Checker& c, SegmentId id, const format::SegmentHeader
     if (!opened) {
       c.find(1, segment_path(name), "footer", 0, opened.error().message).rebuildable = true;
       TRY_ASSIGN(const auto stat, file->stat());
+      // The footer is lost, but the segment was sealed: everything in it must verify.
       options.durable_end = stat.size;
     } else {
       footer = *opened;
@@ -285,6 +300,7 @@ Result<void> check_segment(Checker& c, SegmentId id, const format::SegmentHeader
 Result<void> check_segments(Checker& c) {
   uint64_t done = 0;
   for (const auto& [id, header] : c.headers) {
+    // Never used.
     if (header.prepared) continue;
     if (c.manifest &&
         std::find(c.manifest->retired.begin(), c.manifest->retired.end(), id) != c.manifest->retired.end())
@@ -293,6 +309,8 @@ Result<void> check_segments(Checker& c) {
     if (header.kind == format::SegmentKind::kCompacted && c.manifest && !named(c, id)) continue;
     auto checked = check_segment(c, id, header);
     if (!checked && checked.error().code == ErrorCode::kOutOfMemory) return checked;
+    // A segment that cannot be read is a finding, so that the others are still checked. Memory is not: nothing further
+    // would fit either.
     if (!checked) c.find(2, segment_path(format::segment_file_name(id)), "segment", 0, checked.error().message);
     if (++done % 64 == 0) c.progress(fmt::format("  {} of {} segments", done, c.headers.size()));
   }
@@ -305,6 +323,7 @@ std::string escaped(ByteView text) {
   std::string out;
   for (const char ch : text) {
     const auto byte = static_cast<unsigned char>(ch);
+    // The backslash too, so that every text has one meaning.
     if (byte >= 0x20 && byte < 0x7f && byte != '\\') {
       out.push_back(ch);
     } else {
@@ -329,6 +348,7 @@ Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std
   c.progress(options.scrub ? "Pass 2: checking all records and their values" : "Pass 2: checking records");
   TRY(check_segments(c));
   TRY(settle_punched(c));
+  // Passes 3 and 4 open the store as a mount would, which refuses to go on without these.
   c.out.can_open =
       c.manifest && std::none_of(c.out.report.findings.begin(), c.out.report.findings.end(), [](const auto& f) {
         return f.structure == "superblock" || f.structure == "manifest" || f.file.starts_with(index::kIndexDir);

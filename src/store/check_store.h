@@ -18,6 +18,7 @@ struct DamagedKey {
   Bytes key;
 };
 
+// What passes 1 to 3 found.
 struct StoreCheck {
   FsckReport report;
   std::vector<DamagedKey> damaged_keys;
@@ -33,6 +34,8 @@ Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std
 // kCorrupt if the superblock cannot be read, or no segment makes sense.
 Result<void> rebuild_index(io::Env& env, io::Directory& directory, const std::string& path);
 
+// Names and keys come from a disk that somebody else may have written: they could hold terminal codes, or look like a
+// line of ours.
 // For messages and reports: bytes that are no printable ASCII as \xNN.
 std::string escaped(ByteView text);
 

@@ -13,6 +13,8 @@
 namespace cairn::store {
 namespace {
 
+// Half dead: copying a byte then frees a byte. In need anything that shrinks is welcome, but for what would hardly do
+// so.
 constexpr double kSparse = 0.5;              // a segment is a victim when less of it is alive
 constexpr double kSparseInNeed = 0.95;       // the same when room is short
 constexpr double kSparseOnFullDisk = 0.99;   // and when the disk is full: whatever gives anything
@@ -20,6 +22,8 @@ constexpr uint64_t kLeastGain = 8 << 10;     // bytes: with less, what is writte
 constexpr size_t kMaxSources = 16;           // at most, in one compaction
 constexpr uint64_t kWriteBuffer = 1 << 20;   // bytes
 constexpr uint64_t kReadWindow = 256 << 10;  // bytes read at once, at least
+static_assert(kSparse < kSparseInNeed && kSparseInNeed < kSparseOnFullDisk && kSparseOnFullDisk < 1);
+static_assert(kReadWindow % io::kBlockSize == 0 && kWriteBuffer % io::kBlockSize == 0);
 
 // Appends to a file through a buffer.
 class BufferedFile {
@@ -49,12 +53,15 @@ class WindowedFile {
   explicit WindowedFile(const io::File& file) : file_(file) {}
   // The bytes [offset, offset + length), fewer at the end of the file. Until the next call.
   Result<ByteView> at(uint64_t offset, uint64_t length) {
+    // Records are asked for in ascending order: what is dead in between is read only where it is cheaper than another
+    // call.
     if (offset < begin_ || offset + length > begin_ + window_.size()) {
       window_.resize(std::max(length, kReadWindow));
       begin_ = offset;
       TRY_ASSIGN(const size_t got, file_.pread(offset, window_));
       window_.resize(got);
     }
+    DCHECK(offset >= begin_);
     return ByteView(window_).substr(offset - begin_, length);
   }
 
@@ -74,6 +81,7 @@ Result<log::ScannedRecord> read_kept(const Segment& source, WindowedFile& file, 
   TRY_ASSIGN(const ByteView bytes, file.at(entry.offset, format::record_size(key.size(), entry.stored_length)));
   const auto record = format::decode_record(bytes, {source.meta().salt, source.id(), entry.offset});
   if (!record) return unfit(source, entry, record.error().message);
+  // Verified before it is copied: compaction must not give damage a new, sound checksum (hazard 36).
   if (record->key != key || record->header.seq != entry.seq || record->header.type != entry.type ||
       record->header.value_checksum != entry.value_checksum)
     return unfit(source, entry, "is not the one that the footer lists");
@@ -175,6 +183,7 @@ Result<bool> Maintenance::compact_step() {
   const uint64_t after = *compacted ? (*compacted)->meta().file_size : 0;
   copied_bytes_ += after;
   config_.logger->info("compacted sources={} bytes={} into={}", pick->sources.size(), before, after);
+
   // What could not shrink (erases that are still needed) waits until a map makes them garbage.
   if (*compacted && after * 10 > before * 9) erase_only_.push_back((*compacted)->id());
   update_reclaimable();
@@ -193,12 +202,16 @@ Result<std::vector<Maintenance::KeptRecord>> Maintenance::kept_records(const Seg
     all.back().entry.has_small = false;
     TRY(entries->next());
   }
+  // Liveness bits go by the position among all entries. With one missing they would be off by one, and the living would
+  // die.
   if (all.size() != source.meta().entries)
     return fail(ErrorCode::kCorrupt, fmt::format("{}: its footer lists {} records, the manifest {}", source.name(),
                                                  all.size(), source.meta().entries));
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.entry.seq < b.entry.seq; });
   std::vector<KeptRecord> kept;
   for (size_t i = 0; i < all.size(); ++i) {
+    // An erase is garbage once the map that holds its kills is durable twice: a rebuild then does not need it (hazard
+    // 21).
     const bool garbage = all[i].entry.type == format::RecordType::kErase ? erase_is_garbage(all[i].entry.seq)
                                                                          : liveness_.is_dead(source.id(), i);
     if (!garbage) kept.push_back(std::move(all[i]));
@@ -233,12 +246,14 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick) {
   header.kind = format::SegmentKind::kCompacted;
   header.id = catalog_->new_segment_id();
   header.salt = config_.env->random();
+  CHECK(!pick.sources.empty());
   header.first_seq = pick.sources.front()->meta().range.first;
   header.last_seq = pick.sources.back()->meta().range.last;
   header.superblock = config_.superblock;
   header.superblock.limit = config_.room->limit();
   for (const auto& s : pick.sources) header.generation = std::max(header.generation, s->meta().generation + 1);
 
+  // The joined range, gaps between sources included: each sequence number keeps exactly one owner.
   std::vector<std::vector<KeptRecord>> kept;
   uint64_t size = format::kSegmentHeaderSize + 2 * format::kCommitAlignment + format::kTableOverhead, count = 0;
   for (const auto& source : pick.sources) {
@@ -247,7 +262,9 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick) {
     count += records.size();
     kept.push_back(std::move(records));
   }
+  // Nothing lives: the sources go without a successor, and nobody owns their numbers any more.
   if (count == 0) return SegmentSet::Ref();
+  // Before the first byte is allocated; the sources give theirs back only when they are durably gone.
   if (!config_.room->take(Room::charge(size), Room::Use::kMaintain))
     return fail(ErrorCode::kNoSpace, "the store's limit leaves no room to compact");
   RoomClaim claim(config_.room.get(), Room::charge(size));
@@ -268,6 +285,7 @@ Result<SegmentSet::Ref> Maintenance::write_compacted(const Pick& pick) {
 
 Result<SegmentSet::Ref> Maintenance::write_kept(const Pick& pick, const std::vector<std::vector<KeptRecord>>& kept,
                                                 const format::SegmentHeader& header, io::File& file) {
+  CHECK(kept.size() == pick.sources.size());
   index::Memtable entries;
   BufferedFile out(file, format::kSegmentHeaderSize);
   uint64_t erases = 0;
@@ -281,6 +299,7 @@ Result<SegmentSet::Ref> Maintenance::write_kept(const Pick& pick, const std::vec
       if (record.header.type == format::RecordType::kErase) erases += format::record_size(record.key.size(), 0);
       record.offset = out.offset();
       image.resize(format::record_size(record.key.size(), record.stored.size()));
+      // The record as it was, with its number: only the header's checksum is new, as it lies elsewhere now.
       format::encode_record(record.header, record.key, record.stored, {header.salt, header.id, record.offset},
                             image.data());
       TRY(out.append(image));
@@ -298,12 +317,16 @@ Result<SegmentSet::Ref> Maintenance::write_kept(const Pick& pick, const std::vec
   TRY_ASSIGN(const Bytes footer, build_footer(entries, trailer));
   TRY(out.append(footer));
   TRY(out.flush());
+  CHECK(out.offset() == base + footer.size());
   TRY(file.truncate(base + footer.size()));
   TRY(file.sync());
   TRY(file.close());
+  // Content, then its name, then the manifest: a crash in between leaves a file that counts for nothing, and the
+  // sources.
   TRY(config_.files->directory->rename(format::new_segment_file_name(header.id), format::segment_file_name(header.id)));
   TRY(config_.files->directory->sync());
   liveness_.set_erase_bytes(header.id, erases);
+  CHECK(trailer.entries > 0 && !trailer.range.empty());
   index::ManifestSegment meta;
   meta.id = header.id;
   meta.kind = header.kind;

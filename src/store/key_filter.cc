@@ -2,14 +2,18 @@
 
 #include <utility>
 
+#include "base/bloom_probe.h"
+#include "base/check.h"
 #include "base/try.h"
 #include "index/table.h"
 
 namespace cairn::store {
 namespace {
 
+// So that an empty store does not build a new one for every few keys.
 constexpr uint64_t kSmallest = 1 << 16;  // keys
 constexpr uint64_t kBitsPerKey = 10;
+static_assert(kBitsPerKey == kBloomBitsPerKey);
 
 }  // namespace
 
@@ -17,6 +21,7 @@ uint64_t KeyFilter::room_for(uint64_t entries) { return kSmallest + 2 * entries;
 
 void KeyFilter::add(uint64_t hash) {
   MutexLock lock(mu_);
+  // Both: a key that came while the walk was under way may be behind it already.
   if (current_) current_->add(hash);
   if (building_) building_->add(hash);
 }
@@ -31,6 +36,7 @@ bool KeyFilter::may_contain(uint64_t hash) const {
 }
 
 bool KeyFilter::wants_build(uint64_t entries) const {
+  // A filter that is too small answers yes to nearly everything, and costs its memory all the same.
   if (room_for(entries) * kBitsPerKey / 8 > budget_) return false;
   MutexLock lock(mu_);
   return !current_ || current_->overfull();
@@ -40,9 +46,11 @@ Result<void> KeyFilter::build(uint64_t entries, const std::function<std::unique_
   auto fresh = std::make_shared<cache::UnifiedFilter>(room_for(entries), budget_);
   {
     MutexLock lock(mu_);
+
     building_ = fresh;
   }
   const auto fill = [&]() -> Result<void> {
+    // Taken after building_ is set: a key is in the walk, or its writer sees building_, or both.
     auto all = walk();
     TRY(all->seek({}));
     while (all->valid()) {
@@ -53,6 +61,7 @@ Result<void> KeyFilter::build(uint64_t entries, const std::function<std::unique_
   };
   auto filled = fill();
   MutexLock lock(mu_);
+  CHECK(building_ == fresh);  // one build at a time
   building_.reset();
   if (filled) current_ = std::move(fresh);
   return filled;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "io/file_cache.h"
 #include "log/scan.h"
@@ -14,7 +15,12 @@
 namespace cairn::store {
 namespace {
 
+static_assert(kMinLimit >= kMinLimitSegments * (uint64_t{1} << 20), "sixteen segments of the default's minimum fit");
+
 constexpr size_t kSuperblockFileSize = 4096;  // bytes
+
+// Tells a store that lost its superblock from a directory that never was one.
+static_assert(sizeof(format::SuperblockDisk) <= kSuperblockFileSize);
 
 bool has_segments(const io::Directory& directory) {
   const auto segments = directory.open_dir(format::kSegmentsDir);
@@ -52,6 +58,7 @@ Result<format::Superblock> read_superblock(const io::Directory& directory, const
           fmt::format("{} is not a CairnFS store (it has no superblock); make one with: mkfs.cairnfs {}", path, path));
     return fail(file.error());
   }
+  // Every error from here on names what to do next: it is the first thing that somebody with a damaged store reads.
   Bytes bytes(kSuperblockFileSize, '\0');
   TRY_ASSIGN(const size_t got, (*file)->pread(0, bytes));
   if (got < bytes.size())
@@ -79,22 +86,27 @@ Result<format::Superblock> superblock_from_segments(const SegmentFiles& files) {
     const auto header = log::read_segment_header(**file, name, *id, nullptr);
     if (!header) continue;
     format::Superblock copy = header->superblock;
+    // Ids ascend with time, so the newest segment has the limit that was set last.
     if (!found || *id > newest) {
       limit = copy.limit;
       newest = *id;
     }
     if (found) copy.limit = found->limit;
+    // Two stores in one directory: taking either would call the other's segments damaged, and a repair would set them
+    // aside.
     if (found && !(copy == *found))
       return fail(ErrorCode::kCorrupt, fmt::format("segments/{} is of another store than those before it", name));
     found = copy;
   }
   if (!found) return fail(ErrorCode::kCorrupt, "the superblock is lost: no segment has a copy of it");
+  DCHECK(newest != SegmentId{});
   found->limit = limit;
   return *found;
 }
 
 namespace {
 
+// The struct, and zeros up to a block: so that it is read and written whole.
 Bytes superblock_file(const format::Superblock& superblock) {
   const auto disk = format::encode_superblock(superblock);
   Bytes block(kSuperblockFileSize, '\0');
@@ -122,6 +134,7 @@ Result<void> write_superblock(io::Directory& directory, const format::Superblock
   if (!file && file.error().code == ErrorCode::kExists)
     file = directory.open(format::kSuperblockFile, {io::OpenMode::kReadWrite, false});
   if (!file) return fail(std::move(file).error());
+  // In place: for mkfs, where there is no old one to lose, and for a rebuild of one that is lost already.
   TRY((*file)->truncate(kSuperblockFileSize));
   TRY((*file)->pwrite(0, superblock_file(superblock)));
   TRY((*file)->sync());
@@ -134,12 +147,14 @@ Result<void> replace_superblock(io::Directory& directory, const format::Superblo
       written.error().message += "; and " + gone.error().message;  // the next change removes it
     return written;
   }
+  // Old or new after a crash, as the rename is atomic and the content is on disk before it (hazard 15).
   TRY(directory.rename(kNewSuperblockFile, format::kSuperblockFile));
   return directory.sync();
 }
 
 Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const std::string& path,
                                                  const std::string& owner) {
+  // Held for life. It dies with the process, so there is nothing to clean up after a crash (hazard 44).
   auto lock = directory.lock(kLockFile, owner);
   if (!lock) return fail(lock.error().code, fmt::format("store {}: {}", path, lock.error().message));
   return lock;
@@ -158,12 +173,15 @@ Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values
                                      const std::function<void(const std::string&)>& damaged,
                                      std::vector<SegmentId>* only_once) {
   auto header = find_value(version, values, liveness_header_key());
+  // A young store has none yet: all its segments count as alive, and the first kills find out.
   if (!header && header.error().code == ErrorCode::kNotFound) return LivenessHeader{};
   if (!header) return fail(header.error());
   TRY_ASSIGN(auto decoded, decode_liveness_header(header->view()));
   for (const auto& segment : version.segments->all()) {
     if (segment->meta().kind == format::SegmentKind::kExtent) continue;
     Bytes copies[2];
+    // Two copies in different segments: one damaged segment does not bring the dead of another back. Bits are only ever
+    // set, so both may be loaded, whichever is newer.
     for (unsigned copy : {0u, 1u}) {
       auto value = find_value(version, values, liveness_key(copy, segment->id()));
       if (!value && value.error().code == ErrorCode::kNotFound) continue;
@@ -177,6 +195,7 @@ Result<LivenessHeader> load_liveness(const Version& version, ValueReader& values
       if (!loaded && damaged)
         damaged(fmt::format("liveness map of {}, copy {}: {}", segment->name(), copy, loaded.error().message));
     }
+    // A crash, or a shutdown, came between the two maps: the next one writes them again.
     if (only_once && copies[0] != copies[1]) only_once->push_back(segment->id());
   }
   return decoded;

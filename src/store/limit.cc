@@ -18,6 +18,7 @@ Result<void> check_limit(const Store::Impl& impl, uint64_t limit) {
     return fail(ErrorCode::kUnsupported,
                 fmt::format("{} is a cas store: it never evicts, so it has no limit", impl.path));
   if (!impl.log) return fail(ErrorCode::kReadOnly, fmt::format("{} is open read-only: its limit stays", impl.path));
+  // Segments keep the size that mkfs chose, so it bounds the limit from below.
   const uint64_t least = std::max(store::kMinLimit, store::kMinLimitSegments * sb.segment_size);
   if (limit < least)
     return fail(
@@ -30,6 +31,7 @@ Result<void> check_limit(const Store::Impl& impl, uint64_t limit) {
 
 // Evicts until what is used fits. Nothing is durable yet: after a crash the old limit holds.
 Result<void> shrink(Store::Impl& impl, uint64_t limit) {
+  // Each round the caller waits as a writer would who wants to grow: evictions, seals and compaction run for it.
   while (!impl.room->try_limit(limit)) {
     auto waited = impl.log->await_growth();
     if (waited) continue;
@@ -45,6 +47,7 @@ Result<void> shrink(Store::Impl& impl, uint64_t limit) {
 
 Result<void> change_limit(Store::Impl& impl, uint64_t limit) {
   const uint64_t before = impl.room->limit();
+  CHECK(before != 0);
   if (limit < before) TRY(shrink(impl, limit));
   format::Superblock superblock = impl.superblock;
   superblock.limit = limit;

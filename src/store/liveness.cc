@@ -12,17 +12,21 @@
 namespace cairn::store {
 namespace {
 
+// A segment's records replace those of a few older ones, mostly.
 constexpr size_t kKnownOrdinals = 4;
 constexpr uint8_t kMapVersion = 1;
 
+// Inode 0 is nobody's: the tree leaves these keys alone (format::decode_tree_key() calls them the engine's).
 Bytes store_key(char tag) { return Bytes(8, '\0') + tag; }
 
+// Big endian, so that the map's records lie in the order of segment ids.
 void put_be64(Bytes& out, uint64_t value) {
   for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<char>(value >> shift));
 }
 
 SegmentLiveness& entry_for(std::map<SegmentId, SegmentLiveness>& segments, const Segment& segment) {
   SegmentLiveness& s = segments[segment.id()];
+  // All alive until told otherwise.
   if (s.bits.empty()) {
     s.entries = segment.meta().entries;
     s.bits.resize((s.entries + 63) / 64);
@@ -39,6 +43,7 @@ bool Liveness::kill(const Segment& segment, uint64_t ordinal, uint64_t record_by
   uint64_t& word = s.bits[ordinal / 64];
   const uint64_t bit = 1ull << (ordinal % 64);
   if (word & bit) return false;
+  DCHECK(s.bits.size() == (s.entries + 63) / 64 && s.dead < s.entries);
   word |= bit;
   ++s.dead;
   s.dead_bytes += record_bytes;
@@ -49,6 +54,7 @@ bool Liveness::kill(const Segment& segment, uint64_t ordinal, uint64_t record_by
 bool Liveness::is_dead(SegmentId id, uint64_t ordinal) const {
   MutexLock lock(mu_);
   const auto it = segments_.find(id);
+  // An ordinal out of range is damage: what nobody can prove dead counts as alive.
   if (it == segments_.end() || ordinal >= it->second.entries) return false;
   return it->second.bits[ordinal / 64] >> (ordinal % 64) & 1;
 }
@@ -66,6 +72,7 @@ uint64_t Liveness::live_bytes(const SegmentSet& segments) const {
     const auto it = segments_.find(segment->id());
     const uint64_t bytes =
         segment->meta().kind == format::SegmentKind::kExtent ? segment->meta().file_size : segment->meta().record_bytes;
+    // Clipped: a bitmap from disk may claim more dead bytes than there are.
     live += bytes - (it == segments_.end() ? 0 : std::min(bytes, it->second.dead_bytes));
   }
   return live;
@@ -99,6 +106,7 @@ std::vector<SegmentId> Liveness::take_changed() {
 void Liveness::give_back_changed(const std::vector<SegmentId>& ids) {
   MutexLock lock(mu_);
   for (SegmentId id : ids)
+    // One that is gone meanwhile needs no map.
     if (const auto it = segments_.find(id); it != segments_.end()) it->second.changed = true;
 }
 
@@ -123,6 +131,8 @@ Result<void> Liveness::load(SegmentId id, uint64_t expected, ByteView value) {
   const auto version = in.u8();
   const auto entries = in.varint();
   const auto dead_bytes = in.varint();
+  // After the first failure the reader gives nothing, so the last field stands for all. What is left must be exactly
+  // the words.
   if (!dead_bytes || *version != kMapVersion || *entries != expected || in.remaining() != (*entries + 63) / 64 * 8)
     return fail(ErrorCode::kCorrupt, "liveness map: malformed bitmap");
   SegmentLiveness loaded;
@@ -131,11 +141,13 @@ Result<void> Liveness::load(SegmentId id, uint64_t expected, ByteView value) {
     loaded.bits.push_back(*in.u64());
     loaded.dead += static_cast<uint64_t>(std::popcount(loaded.bits.back()));
   }
+  // They would be counted as dead, and belong to nobody.
   if (*entries % 64 != 0 && loaded.bits.back() >> (*entries % 64) != 0)
     return fail(ErrorCode::kCorrupt, "liveness map: bits beyond the last record");
   loaded.dead_bytes = *dead_bytes;
   MutexLock lock(mu_);
   SegmentLiveness& known = segments_[id];
+  CHECK(loaded.dead <= loaded.entries);
   // Bits are only ever set, so of two copies the one with more is the newer.
   if (known.bits.empty() || known.dead < loaded.dead) known = std::move(loaded);
   return {};
@@ -150,6 +162,7 @@ Result<uint64_t> Ordinals::of(const Segment& segment, SeqNo seq) {
   auto known = std::find_if(known_.begin(), known_.end(), [&](const Known& k) { return k.id == segment.id(); });
   if (known == known_.end()) {
     TRY_ASSIGN(auto footer, segment.footer());
+    // Numbers only: the footer is sorted by key.
     Known fresh{segment.id(), {}};
     auto entries = footer->iterate(false);
     TRY(entries->seek({}));
@@ -161,6 +174,7 @@ Result<uint64_t> Ordinals::of(const Segment& segment, SeqNo seq) {
     if (known_.size() == kKnownOrdinals) known_.erase(known_.begin());
     known_.push_back(std::move(fresh));
   } else {
+    // To the end: what was used last is dropped last.
     std::rotate(known, known + 1, known_.end());
   }
   const auto& sequence = known_.back().sequence;
@@ -181,6 +195,7 @@ Bytes liveness_key(unsigned copy, SegmentId id) {
 }
 
 std::optional<SegmentId> parse_liveness_key(ByteView key) {
+  static_assert(sizeof(uint64_t) + 2 + sizeof(uint64_t) == 18, "inode 0, tag, copy, id");
   if (key.size() != 18) return std::nullopt;
   uint64_t id = 0;
   for (size_t i = 10; i < 18; ++i) id = id << 8 | static_cast<unsigned char>(key[i]);
@@ -205,6 +220,7 @@ Result<LivenessHeader> decode_liveness_header(ByteView value) {
   const auto through = in.varint();
   const auto twice = in.varint();
   const auto retired = in.varint();
+  // Each id takes at least a byte: bounds the loop, and what it allocates, by what is there.
   if (!retired || *version != kMapVersion || *twice > *through || *retired > in.remaining())
     return fail(ErrorCode::kCorrupt, "liveness map: malformed header");
   LivenessHeader out{SeqNo(*through), SeqNo(*twice), {}};

@@ -22,16 +22,26 @@ struct SegmentLiveness {
   bool changed = false;  // since it was last taken for the map
 };
 
-// Setting a bit twice is harmless. Segments it never heard of are all live. Thread-safe.
+// The liveness map in memory (design §4.4). Setting a bit twice is harmless, and bits are never taken back: a record
+// that is dead stays dead. Segments it never heard of are all live. What a bit says may lag behind the truth, never run
+// ahead of it: kills are done for what is in sealed, proven segments only.
+//
+// Thread-safe: maintenance writes, statistics read. Memory: a bit for each record of segments of which anything is
+// dead.
 class Liveness {
  public:
-  // True if the bit was not set, and is now.
+  // True if the bit was not set, and is now. `record_bytes` is record_size() of the record. An ordinal that the segment
+  // does not have is damage elsewhere, and nothing happens.
   bool kill(const Segment& segment, uint64_t ordinal, uint64_t record_bytes) EXCLUDES(mu_);
   [[nodiscard]] bool is_dead(SegmentId id, uint64_t ordinal) const EXCLUDES(mu_);
+  // Sums of record_size(), bytes. Of an extent the whole file is alive as long as its pointer is.
   [[nodiscard]] uint64_t dead_bytes(SegmentId id) const EXCLUDES(mu_);
   [[nodiscard]] uint64_t live_bytes(const SegmentSet& segments) const EXCLUDES(mu_);
+  // Erases have no bits: below a sequence number all of them are garbage. This says what that is worth, 0 if nobody has
+  // counted.
   void set_erase_bytes(SegmentId id, uint64_t bytes) EXCLUDES(mu_);
   [[nodiscard]] uint64_t erase_bytes(SegmentId id) const EXCLUDES(mu_);
+  // The segment's file is durably gone. Its id is not used again while the manifest may name it.
   void forget(SegmentId id) EXCLUDES(mu_);
   // Ids of segments whose bits changed since the last call.
   std::vector<SegmentId> take_changed() EXCLUDES(mu_);
@@ -52,9 +62,12 @@ class Liveness {
 // kept for the few segments asked for last. Not thread-safe.
 class Ordinals {
  public:
+  // kNotFound if the segment has no record of that number; what opening the footer says. O(1), or O(log entries) once
+  // the footer was read.
   Result<uint64_t> of(const Segment& segment, SeqNo seq);
 
  private:
+  // 8 bytes for each record, so only a few are kept; a kill step goes through one segment after the other.
   struct Known {
     SegmentId id;
     std::vector<SeqNo> sequence;
@@ -74,6 +87,7 @@ struct LivenessHeader {
   SeqNo twice_through;             // ... are in both copies
   std::vector<SegmentId> retired;  // replaced and perhaps still there
 };
+// Written after all bitmaps it speaks for: half a map is never believed. Decoding gives kCorrupt.
 Bytes encode_liveness_header(const LivenessHeader& header);
 Result<LivenessHeader> decode_liveness_header(ByteView value);
 

@@ -61,6 +61,8 @@ Result<void> LogWriter::sync() {
 // Makes everything done before it durable, with the token. Callers that come while it runs share the next one.
 Result<void> LogWriter::commit() {
   shut_gate();
+  // Requests up to now: what their callers wrote is published, as write() has returned.
+  CHECK(io_busy_);
   const uint64_t covers = sync_requests_;
   if (auto hooked = run_hook(); !hooked || failure_) {
     open_gate();
@@ -70,13 +72,16 @@ Result<void> LogWriter::commit() {
   if (active_->writer.has_uncommitted()) place_mark();
   const SegmentPtr target = active_;
   const uint64_t end = target->writer.commit_end();
+  // Read with the gate shut: this is what the mark covers.
   const SeqNo last = next_seq_.prev();
   open_gate();
 
+  // Older segments first: the log reaches the disk in order, and this segment's header says that they are sealed.
   while (!sealing_.empty() && sealing_.front()->writer.id() < target->writer.id()) TRY(seal_front());
   // A segment without a commit stays unwritten: there is nothing in it to keep.
   if (target->writer.last_mark().offset != 0) {
     mu_.unlock();
+    // `target` may be rolled over meanwhile; its file is ours until the token is given back.
     auto result = target->writer.sync_until(end);
     mu_.lock();
     if (!result) {
@@ -113,9 +118,11 @@ format::TableTrailer trailer_of(const log::SegmentWriter& writer, SeqRange range
 
 // Seals the oldest segment that waits for it, with the token. mu_ is let go while the disk works.
 Result<void> LogWriter::seal_front() {
+  CHECK(io_busy_ && !sealing_.empty());
   const SegmentPtr segment = sealing_.front();
   mu_.unlock();
   log::SegmentWriter& writer = segment->writer;
+  // The queue and everything in this segment but its file stand still: it has no open operation and takes no more.
   const SeqRange range{writer.header().first_seq, segment->last_seq};
   const uint64_t next_ino = reserved_number();
   auto result = [&]() -> Result<void> {
@@ -128,17 +135,21 @@ Result<void> LogWriter::seal_front() {
     meta.entries = trailer.entries;
     meta.record_bytes = trailer.record_bytes;
     if (segment->seal_failed || !writer.has_file()) {
+      // Only a cache gets here twice: a cas store is read-only by now.
+      CHECK(!durable_mode_);
       config_.files->files->forget(writer.name());
       TRY_ASSIGN(meta.file_size, writer.seal_anew(footer, *config_.files->directory));
     } else {
       TRY_ASSIGN(meta.file_size, writer.seal(footer));
     }
     auto sealed = std::make_shared<Segment>(meta, config_.files);
+    // Read back at once: a footer that cannot be read is found while the memtable still has everything.
     TRY_ASSIGN(auto table, sealed->footer());
     segment->claim.shrink_to(Room::charge(meta.file_size));
     segment->claim.keep();
     bytes_logged_ += meta.file_size;
     catalog_->sealed({sealed, segment->memtable, writer.slab(), table}, writer.last_mark(), next_ino);
+    // The newest stays in memory: what was just written is what is read next.
     catalog_->release_memory(1);
     return {};
   }();
@@ -148,6 +159,7 @@ Result<void> LogWriter::seal_front() {
     durable_mode_ ? fail_store(result.error()) : degrade(result.error());
     return result;
   }
+  CHECK(sealing_.front() == segment);
   sealing_.pop_front();
   ++seals_;
   note_written();
@@ -177,6 +189,7 @@ Result<void> LogWriter::seal() {
   // Only what was begun before this call has to be in: one roll does it.
   if (active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0 || kept_ != 0)
     TRY(roll(0, true, Room::Use::kFree));
+  // Later rolls may add more, for which this caller need not wait.
   const SegmentId newest = last_log_;
   wait([&] {
     mu_.assert_held();
@@ -208,6 +221,7 @@ void LogWriter::write_behind_job() {
     const uint64_t end = filled_until();
     if (end > segment->writer.written()) {
       mu_.unlock();
+      // Not synced: a failure here is one of the log all the same, as the next sync would not tell of it (hazard 14).
       auto result = segment->writer.write_until(end);
       mu_.lock();
       if (!result) fail_store(result.error());
@@ -220,6 +234,7 @@ void LogWriter::write_behind_job() {
 // ---- Timer ----
 
 void LogWriter::schedule_timer() {
+  // Weak: a timer that is still to come must not keep a closed store alive.
   std::weak_ptr<LogWriter> self = weak_from_this();
   config_.env->executor().submit_after(std::chrono::milliseconds(config_.commit_interval_ms), [self] {
     if (auto writer = self.lock()) writer->timer_job();
@@ -232,6 +247,7 @@ void LogWriter::timer_job() {
   {
     MutexLock lock(mu_);
     if (stopping_ || failure_) return;
+    // As submit() does: stop() waits for it.
     ++jobs_;
   }
   Result<void> result;
@@ -279,6 +295,7 @@ void LogWriter::abandon() {
 
 Result<void> LogWriter::stop() {
   MutexLock lock(mu_);
+  // A seal that was asked for is under way or done before the last one begins.
   no_more_seals_ = true;
   wait([&] {
     mu_.assert_held();
@@ -310,6 +327,7 @@ Result<void> LogWriter::stop() {
     if (gone && prepared_->file) gone = config_.files->directory->unlink(prepared_->name);
     if (!gone && result) result = gone;
     prepared_.reset();
+    // Its room goes back with its file.
     prepared_claim_ = {};
   }
   hook_ = nullptr;

@@ -17,6 +17,7 @@ constexpr size_t kMaxSealing = 2;                      // segments waiting for t
 constexpr uint64_t kUnwrittenBytes = 64ull << 20;      // of such, at most, while the disk fails
 constexpr uint64_t kFirstRetryMs = 500;                // between two attempts, and twice as long after each that fails,
 constexpr uint64_t kLastRetryMs = 16 * kFirstRetryMs;  // up to this
+static_assert(kMaxSealing >= 1 && kFirstRetryMs > 0 && kFirstRetryMs <= kLastRetryMs);
 
 }  // namespace
 
@@ -40,6 +41,7 @@ uint64_t LogWriter::unwritten_bytes() const {
 
 void LogWriter::degrade(const Error& error) {
   CHECK(!durable_mode_);
+  // Logged when it begins, and when it ends: not for each attempt.
   if (!degraded_) config_.logger->error("degraded reason=\"{}\" unwritten_segments={}", error.message, sealing_.size());
   degraded_ = error;
   schedule_retry();
@@ -58,6 +60,7 @@ void LogWriter::note_written() {
 
 void LogWriter::schedule_retry() {
   if (retry_scheduled_ || stopping_) return;
+  DCHECK(degraded_);
   retry_scheduled_ = true;
   retry_ms_ = retry_ms_ == 0 ? kFirstRetryMs : std::min(2 * retry_ms_, kLastRetryMs);
   std::weak_ptr<LogWriter> self = weak_from_this();
@@ -84,6 +87,7 @@ void LogWriter::retry_job() {
 
 // For the prepared segment that has none.
 Result<void> LogWriter::make_prepared_file() {
+  CHECK(prepared_ && !prepared_->file && !preparing_);
   log::PreparedFile in_memory = std::move(*prepared_);
   prepared_.reset();
   preparing_ = true;

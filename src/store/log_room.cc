@@ -41,6 +41,7 @@ Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind, bool may
     if (!waited && waited.error().code != ErrorCode::kNoSpace) return waited;
     denied = !waited.has_value();  // once more, for what was freed just before the wait began
   }
+  DCHECK(fits(room));
   promised_ += room;
   ++open_operations_;
   return {};
@@ -48,6 +49,7 @@ Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind, bool may
 
 // The open segment takes new data unless it lives on what is kept for erases.
 bool LogWriter::may_grow() const {
+  // Two atomics, as every operation asks.
   if (!config_.room->may_grow()) return false;
   return !active_->from_reserve || (config_.reserve && config_.reserve->is_whole());
 }
@@ -55,10 +57,12 @@ bool LogWriter::may_grow() const {
 // Returns when there may be room: for another look. With `why` when there will be none.
 Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& why) {
   const auto k = static_cast<size_t>(kind);
+  // Counted before anybody is told that somebody waits: an answer that comes at once is not missed.
   const uint64_t denials = denials_[k], freed = config_.room->freed();
   ++starving_[k];
   if (config_.on_starved) {
     mu_.unlock();
+    // Without the lock: it kicks maintenance, which takes its own, and asks us who starves.
     config_.on_starved();
     mu_.lock();
   }
@@ -66,6 +70,7 @@ Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& wh
     mu_.assert_held();
     return failure_ || denials_[k] != denials || config_.room->freed() != freed;
   });
+  CHECK(starving_[k] > 0);
   --starving_[k];
   TRY(check_running());
   if (config_.room->freed() == freed) return fail(why);
@@ -96,6 +101,7 @@ bool LogWriter::is_short() const {
 
 bool LogWriter::deny_room(Store::OperationKind kind, uint64_t events) {
   MutexLock lock(mu_);
+  // What maintenance looked at is out of date: somebody may have room now.
   if (config_.room->events() != events) return false;
   ++denials_[static_cast<size_t>(kind)];
   changed_.notify_all();
@@ -107,6 +113,7 @@ bool LogWriter::request_seal() {
   if (failure_ || no_more_seals_ || degraded_) return false;
   if (seal_requested_ || !sealing_.empty()) return true;
   const bool holds_something = active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
+  // Nothing was freed since the last attempt found no room, so this one would not either.
   if (seal_failed_at_ == config_.room->freed() || !holds_something) return false;
   seal_requested_ = true;
   submit(&LogWriter::forced_seal_job);
@@ -130,6 +137,7 @@ void LogWriter::forced_seal_job() {
 
 void LogWriter::room_freed() {
   MutexLock lock(mu_);
+  // Ahead of need: whoever waits then finds the file made.
   if (active_ && !failure_ && !prepared_ &&
       config_.room->fits(Room::charge(config_.superblock.segment_size), Room::Use::kGrow))
     request_prepared(Room::Use::kGrow);
@@ -142,8 +150,10 @@ void LogWriter::room_freed() {
 Result<log::PreparedFile> LogWriter::prepare_from_reserve(const format::SegmentHeader& header) {
   Bytes block(format::kSegmentHeaderSize, '\0');
   format::SegmentHeader prepared = header;
+  // The header says so until the first commit writes it again: a crash finds an empty segment.
   prepared.prepared = true;
   format::encode_segment_header_block(prepared, block.data());
+  CHECK(config_.reserve != nullptr);
   log::PreparedFile out{header.id, header.salt, format::segment_file_name(header.id), nullptr};
   TRY_ASSIGN(out.file, config_.reserve->take_unless_last(*config_.files->directory, out.name, block, true));
   return out;
@@ -166,6 +176,7 @@ void LogWriter::prepare_job() {
     MutexLock lock(mu_);
     use = prepare_use_;
   }
+  // Room first, then the file: what is allocated never exceeds what is accounted for (hazard 24).
   Result<log::PreparedFile> file = fail(no_room());
   RoomClaim claim;
   bool from_reserve = false;
@@ -174,9 +185,11 @@ void LogWriter::prepare_job() {
   if (config_.room->take(charge, use)) {
     claim = RoomClaim(config_.room.get(), charge);
     file = log::prepare_segment_file(*config_.files->directory, header);
+    // The disk is full although the limit is not: only what frees space may use the reserve.
     from_reserve = !file && file.error().code == ErrorCode::kNoSpace && use == Room::Use::kFree && config_.reserve &&
                    durable_mode_;
     if (from_reserve) file = prepare_from_reserve(header);
+    // A cache goes on without a file; its room stays taken for the one that will be made.
     if (!file && !durable_mode_) {
       in_memory = file.error();
       file = log::PreparedFile{header.id, header.salt, format::segment_file_name(header.id), nullptr};
@@ -185,10 +198,12 @@ void LogWriter::prepare_job() {
   MutexLock lock(mu_);
   preparing_ = false;
   if (file) {
+    CHECK(!prepared_);
     prepared_ = std::move(*file);
     prepared_claim_ = std::move(claim);
     prepared_from_reserve_ = from_reserve;
   } else {
+    // The claim goes back with the function: nobody has the room.
     prepare_error_ = file.error();
   }
   if (in_memory) {

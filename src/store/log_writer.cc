@@ -20,7 +20,10 @@ constexpr uint64_t kWriteBehindBytes = 4ull
 constexpr uint64_t kManyCommits = 4;
 constexpr uint64_t kBytesPerCommit = 128ull << 10;
 constexpr uint64_t kFillPiece = 256ull << 10;  // bytes of the open segment between two commits
+// One: the slab of the segment that was sealed last is the next but one's.
 constexpr size_t kIdleSlabs = 1;
+static_assert(kFillPiece % format::kCommitAlignment == 0);
+static_assert(kMaxKeySize == format::kMaxKeyLength && kMaxValueSize == format::kMaxExtentLength, "the public limits");
 
 Error read_only_error(const Error& cause) {
   return {ErrorCode::kReadOnly, cause.os_errno, "store is read-only after an error: " + cause.message};
@@ -57,6 +60,7 @@ std::optional<Error> LogWriter::failure() const {
 }
 
 void LogWriter::fail_store(const Error& error) {
+  // The first one stays: what follows it are consequences.
   if (failure_) return;
   failure_ = error;
   config_.logger->error("store_read_only reason=\"{}\"", error.message);
@@ -68,6 +72,8 @@ void LogWriter::fail_store(const Error& error) {
 // Room that the open segment still has for promises: what is left after records, their footer entries, one mark, and the table's
 // fixed parts.
 bool LogWriter::fits(uint64_t room) const {
+  // A sum of what is there and what is promised, so that a promise never has to be broken: a batch, the mark behind it
+  // and the footer fit.
   const uint64_t used =
       active_->writer.end() + active_->footer_cost + promised_ + log::SegmentWriter::kMarkRoom + format::kTableOverhead;
   return used + room <= config_.superblock.segment_size;
@@ -83,6 +89,7 @@ void LogWriter::end(uint64_t unused_room) {
 bool LogWriter::keep(uint64_t bytes) {
   MutexLock lock(mu_);
   if (kept_ + bytes > kept_max()) return false;
+  DCHECK(kept_ + bytes <= promised_);
   kept_ += bytes;
   return true;
 }
@@ -106,6 +113,7 @@ uint64_t LogWriter::take_kept() {
   MutexLock lock(mu_);
   CHECK(gate_shut_);
   ++open_operations_;
+  // The hook's operation goes through the shut gate; run_hook() waits until it has ended.
   return std::exchange(kept_, 0);
 }
 
@@ -119,6 +127,7 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     const uint64_t small = c.stored.size() <= format::kMaxInlineValue ? c.stored.size() : 0;
     footer += format::max_entry_size(c.key.size(), small) + format::kEntryOverhead;
   }
+  // log_cost() of the batch: what was promised covers the records and their share of the footer.
   CHECK(length + footer <= cost);
   bytes_in_.fetch_add(raw, std::memory_order_relaxed);
   SegmentPtr segment;
@@ -127,13 +136,17 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
   {
     MutexLock lock(mu_);
     CHECK(open_operations_ > 0 && promised_ >= cost);
+    // Sequence numbers and the place in the slab are taken together, under one lock: a slow writer cannot land behind a
+    // newer one (hazard 2).
     segment = active_;
+    DCHECK(segment->writer.end() + length + segment->footer_cost + footer <= config_.superblock.segment_size);
     offset = segment->writer.reserve(length);
     segment->footer_cost += footer;
     promised_ -= cost;
     first = next_seq_;
     next_seq_ = first.next(changes.size());
     last = next_seq_.prev();
+    CHECK(tickets_.empty() || tickets_.back().last < first);
     tickets_.push_back({last, offset, segment.get(), false});
     if (replaced > 0) config_.room->doom(segment->writer.id(), replaced);
     maybe_write_behind();
@@ -170,6 +183,7 @@ void LogWriter::fill(OpenSegment& segment, uint64_t offset, SeqNo first, const s
     entry.has_small = c.type != format::RecordType::kErase && c.codec == format::Codec::kNone &&
                       c.stored.size() <= format::kMaxInlineValue;
     if (entry.has_small) entry.small = c.stored;
+    // Before the index: whoever knows that the key is there must find its bits (hazard 9).
     config_.filter->add(index::Table::hash(c.key));
     segment.memtable->insert(c.key, entry);
     at += format::record_size(c.key.size(), c.stored.size());
@@ -184,6 +198,7 @@ void LogWriter::publish(SeqNo last) {
   ticket->done = true;
   size_t published = 0;
   for (; !tickets_.empty() && tickets_.front().done; ++published) {
+    DCHECK(visible_seq_.load() < tickets_.front().last.value);
     visible_seq_.store(tickets_.front().last.value, std::memory_order_release);
     tickets_.pop_front();
   }
@@ -206,6 +221,7 @@ void LogWriter::shut_gate() {
     mu_.assert_held();
     return !gate_shut_;
   });
+  // New operations wait from now on; those that are open end by themselves, as none of them waits for the gate.
   gate_shut_ = true;
   wait([&] {
     mu_.assert_held();
@@ -221,7 +237,9 @@ void LogWriter::open_gate() {
 
 // Writes what the layer above buffers. With the gate shut; mu_ is let go meanwhile.
 Result<void> LogWriter::run_hook() {
+  // Nothing is buffered that needs room.
   if (!hook_ || kept_ == 0) return {};
+  CHECK(gate_shut_ && open_operations_ == 0);
   auto hook = hook_;
   mu_.unlock();
   auto result = hook();
@@ -237,6 +255,7 @@ Result<void> LogWriter::run_hook() {
 // With the gate shut: no operation is open, so every reserved byte is filled and visible.
 void LogWriter::place_mark() {
   CHECK(gate_shut_ && tickets_.empty());
+  CHECK(commit_first_ <= next_seq_ && visible_seq_.load() == next_seq_.prev().value);
   const SeqRange range{commit_first_, next_seq_.prev()};
   last_mark_ = active_->writer.place_mark(range, last_mark_, reserved_number());
   active_->last_seq = range.last;
@@ -297,6 +316,7 @@ format::SegmentHeader LogWriter::next_header(SegmentId id, uint64_t salt) const 
   header.previous_mark = last_mark_.number;
   header.previous_mark_offset = last_mark_.offset;
   header.previous_mark_checksum = last_mark_.checksum;
+  // From here on numbers belong to this segment.
   header.first_seq = next_seq_;
   header.next_ino = reserved_number();
   header.proven_id = last_log_;  // true when it is written: the segment before is sealed and synced first
@@ -307,14 +327,17 @@ format::SegmentHeader LogWriter::next_header(SegmentId id, uint64_t salt) const 
 
 Result<void> LogWriter::switch_segment() {
   CHECK(prepared_.has_value());
+  // Before anything changes: without memory the log goes on in the segment it has, or says that it cannot.
   TRY_ASSIGN(auto slab, slabs_->take());
   if (active_) {
+    CHECK(gate_shut_ && tickets_.empty() && !active_->writer.has_uncommitted());
     last_log_ = active_->writer.id();
     sealing_.push_back(active_);
     submit(&LogWriter::seal_job);
   }
   log::PreparedFile file = std::move(*prepared_);
   prepared_.reset();
+  CHECK(file.id > last_log_);
   const auto header = next_header(file.id, file.salt);
   active_ = std::make_shared<OpenSegment>(std::move(file), slab, header);
   active_->claim = std::move(prepared_claim_);
@@ -365,6 +388,7 @@ void LogWriter::fill_open_job() {
     });
     if (ended()) break;
     io_busy_ = true;
+    // Never over what was written: that may hold commits.
     at = std::max(at, segment->writer.written());
     const uint64_t length = std::min(kFillPiece, config_.superblock.segment_size - at);
     mu_.unlock();
@@ -409,6 +433,7 @@ void LogWriter::fill_prepared_job() {
 
 void LogWriter::maybe_write_behind() {
   if (!durable_mode_ || write_behind_queued_ || stopping_ || failure_) return;
+  // In a cache nothing is written before the seal, so a crash loses no more and writes no more.
   if (active_->writer.end() < active_->written_hint + kWriteBehindBytes) return;
   write_behind_queued_ = true;
   submit(&LogWriter::write_behind_job);

@@ -50,9 +50,14 @@ struct PreparedChange {
 // A failed write or sync is final (hazard 14): every later begin() and sync() fails. kNoSpace for the next segment is not.
 // In cache mode, which promises nothing about the disk, neither is: what could not be sealed stays in memory and is written to a new
 // file, again and again (degraded(), log_retry.cc), and only the memory for that bounds what is written meanwhile.
-// Thread-safe. Jobs it submits keep it alive through shared_from_this().
+// States of a segment here: prepared_ (a file, empty) -> active_ (filled) -> sealing_ (complete, waits for its footer)
+// -> the catalog's. They move in this order only, one at a time, and the log's order is that of their ids.
+//
+// Thread-safe. Jobs it submits keep it alive through shared_from_this(). Functions that REQUIRE mu_ and return a
+// Result, or wait, may let it go meanwhile: what was read before may have changed.
 class LogWriter : public std::enable_shared_from_this<LogWriter> {
  public:
+  // Pointers outlive the writer; `room` is where segment files are paid for.
   struct Config {
     io::Env* env = nullptr;
     std::shared_ptr<const SegmentFiles> files;
@@ -65,6 +70,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
     std::function<void()> on_sealed;   // called without locks after each seal
     std::function<void()> on_starved;  // somebody waits for room: called without locks
   };
+  // Where the log goes on: what recovery found.
   struct Start {
     SeqNo next_seq{1};
     log::MarkPlace last_mark;
@@ -73,24 +79,35 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   };
   LogWriter(Config config, Catalog* catalog, const Start& start);
 
-  // Opens the first segment. Call once, before anything else.
+  // Opens the first segment. Call once, before anything else. kNoSpace, kIo as making its file says.
   Result<void> start() EXCLUDES(mu_);
-  // Hook, last commit, seal; waits for the jobs. Nothing may be called afterwards but the getters.
+  // Hook, last commit, seal; waits for the jobs. Nothing may be called afterwards but the getters. The first error is
+  // returned; what was synced before is on disk all the same, and the next open finds it.
   Result<void> stop() EXCLUDES(mu_);
   // Waits for the jobs, and starts no more: instead of stop(), where start() or what followed it failed.
   void abandon() EXCLUDES(mu_);
 
-  // Waits for room, unless `may_wait` is false: kNoSpace then, as when deny_room() says that there will be none.
+  // Opens an operation with `room` bytes of log promised (at most max_operation_room()). Waits while the gate is shut,
+  // and for a roll where the open segment has no room left. Waits for room, unless `may_wait` is false: kNoSpace then,
+  // as when deny_room() says that there will be none. kReadOnly after a failure. end() closes it; the thread opens no
+  // other meanwhile.
   Result<void> begin(uint64_t room, Store::OperationKind kind, bool may_wait = true) EXCLUDES(mu_);
-  // Needs that much room promised to the caller.
+  // Appends `changes` as one batch: numbered in their order, visible when it returns, durable with the next commit.
+  // Needs that much room promised to the caller, `cost` being log_cost() of the changes as stored. Cannot fail, and
+  // waits only for batches before it to become visible.
   void write(std::vector<PreparedChange>& changes, uint64_t cost) EXCLUDES(mu_);
+  // Closes the operation and takes back what it neither wrote nor kept.
   void end(uint64_t unused_room) EXCLUDES(mu_);
+  // As Store::Operation::keep() and reclaim(): moves room between an operation and what is kept for the hook.
+  // `promised_` has both.
   bool keep(uint64_t bytes) EXCLUDES(mu_);
   void reclaim(uint64_t bytes) EXCLUDES(mu_);
   void set_hook(std::function<Result<void>()> hook) EXCLUDES(mu_);
   // For the hook: takes all kept room (an operation that the gate lets through).
   uint64_t take_kept() EXCLUDES(mu_);
 
+  // Everything written before the call is durable when it returns. One caller leads, those who come meanwhile share the
+  // next commit. In cache mode nothing happens. kReadOnly, or the error that made it so.
   Result<void> sync() EXCLUDES(mu_);
   Result<void> seal() EXCLUDES(mu_);  // rolls if the open segment holds anything, and waits until it is sealed
 
@@ -115,8 +132,10 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
 
   // Waits until every sequence number given out so far is visible.
   void settle_visible() EXCLUDES(mu_);
+  // Both only grow: records up to here can be seen, and survive a crash.
   [[nodiscard]] SeqNo visible() const { return SeqNo(visible_seq_.load(std::memory_order_acquire)); }
   [[nodiscard]] SeqNo durable() const { return SeqNo(durable_seq_.load()); }
+  // Inode numbers and cookies. Segment headers and marks reserve 65,536 ahead, so a crash never gives one out twice.
   uint64_t next_number() { return next_number_.fetch_add(1); }
   [[nodiscard]] uint64_t seals() const { return seals_; }
   [[nodiscard]] uint64_t bytes_in() const { return bytes_in_; }          // of values, before compression
@@ -133,18 +152,23 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   struct OpenSegment {
     OpenSegment(log::PreparedFile file, std::shared_ptr<log::Slab> slab, const format::SegmentHeader& header)
         : writer(std::move(file), std::move(slab), header), memtable(std::make_shared<index::Memtable>()) {}
+    // Guarded by mu_, but for its file, which is the token's, and the slab's bytes: those belong to whoever reserved
+    // them until the batch is published, and never change then.
     log::SegmentWriter writer;
     std::shared_ptr<index::Memtable> memtable;
     uint64_t footer_cost = 0;   // bytes the footer may take, at most, so far
     SeqNo last_seq;             // of the newest commit
     uint64_t written_hint = 0;  // bytes: how far the file was written when somebody last looked
     uint64_t commits = 0;       // marks in it
+    // What its file may take; kept once it is sealed.
     RoomClaim claim;
     bool from_reserve = false;
+    // Its file cannot be trusted any more (hazard 14): the next attempt makes another.
     bool seal_failed = false;
   };
   using SegmentPtr = std::shared_ptr<OpenSegment>;
-  // A write between reservation and publication.
+  // A write between reservation and publication. They become visible in the order of the queue, so that a reader who
+  // sees a number sees all before it.
   struct Ticket {
     SeqNo last;
     uint64_t offset;
@@ -156,15 +180,23 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void fill(OpenSegment& segment, uint64_t offset, SeqNo first, const std::vector<PreparedChange>& changes);
   void publish(SeqNo last) EXCLUDES(mu_);
   // The gate
+  // Waits for a gate that somebody else shut, shuts it, and waits for the open operations. From then until open_gate()
+  // nobody but the hook can write.
   void shut_gate() REQUIRES(mu_);
   void open_gate() REQUIRES(mu_);
+  // Has the layer above write what it buffers. A failure is final.
   Result<void> run_hook() REQUIRES(mu_);
+  // Commits everything written so far to the slab. Needs the gate shut.
   void place_mark() REQUIRES(mu_);
+  // Whether the open segment has that much left, its footer and a mark included.
   [[nodiscard]] bool fits(uint64_t room) const REQUIRES(mu_);
   // Rolling over to the next segment
   Result<void> roll(uint64_t room, bool force, Room::Use use) REQUIRES(mu_);
   Result<void> wait_for_next_segment(Room::Use use) REQUIRES(mu_);
+  // The open segment goes to sealing_, the prepared one becomes the open one. Needs the gate shut and a mark behind
+  // everything. kOutOfMemory.
   Result<void> switch_segment() REQUIRES(mu_);
+  // Has a file made in the background, unless there is one or one is being made.
   void request_prepared(Room::Use use) REQUIRES(mu_);
   void prepare_job() EXCLUDES(mu_);
   format::SegmentHeader prepared_header(SegmentId id, uint64_t salt) const;
@@ -177,6 +209,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void forced_seal_job() EXCLUDES(mu_);
   format::SegmentHeader next_header(SegmentId id, uint64_t salt) const REQUIRES(mu_);
   // I/O, with the token
+  // The token is handed on in no particular order. Whoever holds it may let go of mu_ for the disk.
   void take_token() REQUIRES(mu_);
   void drop_token() REQUIRES(mu_);
   Result<void> commit() REQUIRES(mu_);
@@ -184,8 +217,10 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void seal_job() EXCLUDES(mu_);
   void write_behind_job() EXCLUDES(mu_);
   void maybe_write_behind() REQUIRES(mu_);
+  // Offset in the open segment below which every byte is filled: what may be written already.
   uint64_t filled_until() const REQUIRES(mu_);
   // Cache mode, while the disk fails
+  // Notes that the disk has refused something, and has it tried again later.
   void degrade(const Error& error) REQUIRES(mu_);
   void note_written() REQUIRES(mu_);
   void schedule_retry() REQUIRES(mu_);
@@ -197,7 +232,9 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void schedule_timer() EXCLUDES(mu_);
   void timer_job() EXCLUDES(mu_);
   // Jobs and failure
+  // Every job is counted in jobs_ until it has ended; stop() waits for all of them.
   void submit(void (LogWriter::*job)()) REQUIRES(mu_);
+  // Final: the first error stays, everybody who waits is woken.
   void fail_store(const Error& error) REQUIRES(mu_);
   void wait(const std::function<bool()>& ready) REQUIRES(mu_);
   Result<void> check_running() const REQUIRES(mu_);
@@ -210,6 +247,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
 
   mutable Mutex mu_;
   CondVar changed_;  // anything below
+  // Never null after start(). Replaced only with the gate shut.
   SegmentPtr active_ GUARDED_BY(mu_);
   std::deque<SegmentPtr> sealing_ GUARDED_BY(mu_);  // oldest first
   // The file of the next segment. With the gate shut nobody takes it away but who shut it: a roll unlocks mu_ for the hook.
@@ -224,9 +262,11 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   bool seal_requested_ GUARDED_BY(mu_) = false;
   bool no_more_seals_ GUARDED_BY(mu_) = false;
   std::optional<uint64_t> seal_failed_at_ GUARDED_BY(mu_);  // room->freed() when a requested seal found no room
+  // commit_first_ <= next_seq_; the numbers in between are in the open commit.
   SeqNo next_seq_ GUARDED_BY(mu_);
   SeqNo commit_first_ GUARDED_BY(mu_);  // first sequence number of the commit being filled
   log::MarkPlace last_mark_ GUARDED_BY(mu_);
+  // Nothing was committed since the last repetition, so another would prove nothing.
   bool mark_repeated_ GUARDED_BY(mu_) = true;
   SegmentId last_log_ GUARDED_BY(mu_);
   std::deque<Ticket> tickets_ GUARDED_BY(mu_);  // in sequence order
@@ -234,13 +274,16 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   uint64_t kept_ GUARDED_BY(mu_) = 0;           // bytes
   uint64_t open_operations_ GUARDED_BY(mu_) = 0;
   bool gate_shut_ GUARDED_BY(mu_) = false;
+  // The token.
   bool io_busy_ GUARDED_BY(mu_) = false;
   bool write_behind_queued_ GUARDED_BY(mu_) = false;
   bool filling_open_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
+  // A caller of sync() is served once synced_requests_ has reached its number. Both only grow.
   uint64_t sync_requests_ GUARDED_BY(mu_) = 0;
   uint64_t synced_requests_ GUARDED_BY(mu_) = 0;
   uint64_t jobs_ GUARDED_BY(mu_) = 0;
+  // Set once. Whoever waits looks at it, so that nobody waits for what will not come.
   std::optional<Error> failure_ GUARDED_BY(mu_);
   std::optional<Error> degraded_ GUARDED_BY(mu_);
   uint64_t retry_ms_ GUARDED_BY(mu_) = 0;  // until the next attempt

@@ -32,7 +32,13 @@ namespace cairn::store {
 //  6. unlink   what was replaced, once no reader holds it; only when that is durable its id is forgotten
 //  7. room     cache mode: asks for evictions, and tells those who wait for room when there will be none
 //
-// Thread-safe. An error stops the work until the next kick; it is logged, and the store goes on (nothing is lost by not reclaiming).
+// What makes it safe: a bit is set only for what a sealed segment replaced (4.4); a footer is merged only when its
+// kills are in a durable map, so that recovery, which repeats kills from unmerged footers, misses none; a file goes
+// only after a durable manifest has stopped naming it and the last reader has left (4.5). A crash between any two steps
+// leaves more files than are needed, never fewer.
+//
+// Thread-safe. An error stops the work until the next kick; it is logged, and the store goes on (nothing is lost by not
+// reclaiming).
 class Maintenance : public std::enable_shared_from_this<Maintenance> {
  public:
   struct Config {
@@ -48,13 +54,15 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   };
   Maintenance(Config config, Catalog* catalog, ValueReader* values, std::shared_ptr<LogWriter> log);
 
-  // There may be something to do.
+  // There may be something to do. Never waits; any number of calls are one job.
   void kick() EXCLUDES(mu_);
-  // Works in this thread until there is nothing left that is worth it.
+  // Works in this thread until there is nothing left that is worth it. Waits for the job that works, if one does. The
+  // first error ends it.
   Result<void> settle() EXCLUDES(mu_);
-  // Lets the current step finish and does no other.
+  // Lets the current step finish and does no other. Waits for it, and for a job that was handed to the executor.
   void stop() EXCLUDES(mu_);
-  // After stop(): forgets ids of files that are gone, writes the last manifest.
+  // After stop(): forgets ids of files that are gone, writes the last manifest. So a store that was closed opens
+  // without looking for numbers or following the log.
   Result<void> finish() EXCLUDES(mu_);
 
   [[nodiscard]] uint64_t live_bytes() const { return liveness_.live_bytes(*catalog_->current()->segments); }
@@ -66,16 +74,21 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   [[nodiscard]] uint64_t compactions() const { return compactions_; }
 
  private:
+  // Everything below runs in one thread at a time (running_). Steps return whether they did anything; the pass then
+  // begins anew.
   void job() EXCLUDES(mu_);
   Result<bool> step();  // false: nothing to do
   Result<void> load();  // the map, once
+  // --- Kills: which older records died by those of one sealed segment
   Result<bool> kill_step();
   Result<void> kill_segment(const Version& version, const LogLevel& level);
   Result<void> kill(const Version& version, ByteView key, const format::IndexEntry& entry);
   Result<void> retire_extents();
+  // --- The liveness map: from memory into the log. kNoSpace only postpones it.
   Result<bool> map_step();
   Result<void> write_map(const std::vector<SegmentId>& changed);
   Result<void> write_map_record(const Bytes& key, const std::optional<Bytes>& value);  // nothing: erase
+  // --- The index. Tables are paid for when they are created, and the claim kept once a manifest names them.
   Result<bool> merge_step();
   Result<void> unlink_created();
   Result<void> settle_created(Result<void> installed);
@@ -87,12 +100,15 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<void> install_merge_step(size_t first, std::vector<std::shared_ptr<const Run>>& inputs,
                                   const std::shared_ptr<const Run>& output, const std::shared_ptr<const Run>& longer,
                                   const std::optional<Bytes>& resume);
+  // --- Compaction
   struct Pick {
     std::vector<SegmentSet::Ref> sources;  // neighbours
   };
   Result<bool> filter_step();
   Result<bool> compact_step();
+  // Bytes of its records that are still needed.
   [[nodiscard]] uint64_t live_of(const Segment& segment) const;
+  // What lives and what is dead, in the whole store or in what may be compacted.
   struct Balance {
     uint64_t live = 0, dead = 0;  // bytes on disk, without tables and headers
     uint64_t records = 0;
@@ -104,26 +120,33 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   [[nodiscard]] uint64_t rewritten_size(const Segment& segment) const;
   [[nodiscard]] bool is_sparse(const Segment& segment, double threshold) const;
   [[nodiscard]] std::optional<Pick> grow_pick(const SegmentSet& all, size_t best, double threshold) const;
+  // Nothing: no segment is sparse enough to be worth copying.
   std::optional<Pick> pick_victims(const Version& version) const;
+  // What compaction copies. In memory for one compaction: keys and places, no values.
   struct KeptRecord {
     Bytes key;
     format::IndexEntry entry;  // without its small value
   };
+  // Null: nothing of the sources lives. After an error no file is left, as far as the disk allows.
   Result<SegmentSet::Ref> write_compacted(const Pick& pick);
   Result<SegmentSet::Ref> write_kept(const Pick& pick, const std::vector<std::vector<KeptRecord>>& kept,
                                      const format::SegmentHeader& header, io::File& file);
   Result<std::unique_ptr<io::File>> create_compacted(const format::SegmentHeader& header, uint64_t size);
   Result<std::vector<KeptRecord>> kept_records(const Segment& source);
+  // --- Room
   Result<bool> punch_step();
   void note_punchable(const Segment& owner, ByteView key, const format::IndexEntry& entry);
   Result<bool> room_step();
   void update_reclaimable();
   bool ask_for_evictions();  // true if an answer is to come
+  // --- What is not needed any more. A file is unlinked, its directory synced, and only then its id and its room are
+  // free.
   Result<void> replace_segments(const std::vector<SegmentSet::Ref>& sources, const SegmentSet::Ref& replacement);
   Result<bool> unlink_step();
   Result<void> unlink_segments(const std::vector<std::pair<SegmentId, uint64_t>>& gone);
   Result<void> unlink_abandoned();
   Result<void> unlink_tables();
+  // An erase up to here hides nothing that could come back: all it killed is marked in two durable copies of the map.
   [[nodiscard]] bool erase_is_garbage(SeqNo seq) const { return seq <= erase_through_; }
 
   const Config config_;
@@ -131,7 +154,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   ValueReader* const values_;
   const std::shared_ptr<LogWriter> log_;
 
-  // Only the one that works (running_) touches these.
+  // Only the one that works (running_) touches these. erase_through_ <= merge_through_ <= map_through_ <=
+  // killed_through_, each a step behind the next; none ever goes back.
   Liveness liveness_;  // thread-safe by itself: statistics read it
   bool loaded_ = false;
   SeqNo killed_through_;  // kills of all records up to here are in liveness_
@@ -144,6 +168,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   std::vector<SegmentId>
       changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
   Ordinals ordinals_;
+  // Their pointers are dead: the whole file goes.
   std::vector<SegmentId> dead_extents_;
   // A dead value of which whole blocks may go once its segment is covered and nobody reads what was before its death.
   struct Punchable {
@@ -174,11 +199,14 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
 
   mutable Mutex mu_;
   CondVar idle_;
+  // running_: a thread works. queued_: a job is with the executor and has not begun. Both may be true; then the job
+  // finds somebody working and leaves a note (kicked_).
   bool running_ GUARDED_BY(mu_) = false;
   bool queued_ GUARDED_BY(mu_) = false;
   bool kicked_ GUARDED_BY(mu_) = false;  // while it ran
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<std::pair<SegmentId, uint64_t>> released_ GUARDED_BY(mu_);  // retired, and no reader left; bytes
+  // Statistics, but for the first: what is reclaimable includes it.
   std::atomic<uint64_t> unreclaimed_bytes_ = 0;
   std::atomic<uint64_t> punched_bytes_ = 0;
   std::atomic<uint64_t> copied_bytes_ = 0;

@@ -21,6 +21,8 @@ namespace {
 constexpr uint64_t kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB;
 constexpr uint64_t kMinSegment = 64 * kKiB, kMaxSegment = 1 * kGiB;
 constexpr uint64_t kMinChunk = 4 * kKiB;
+static_assert(kMinSegment / 8 >= kMinChunk, "the smallest segment has a chunk size");
+static_assert(kMaxSegment / 4 == format::kMaxRawLength, "the largest batch holds the largest record");
 
 Result<format::Compression> parse_compression(const std::string& text) {
   if (text == "none") return format::Compression{format::Codec::kNone, 0};
@@ -30,6 +32,7 @@ Result<format::Compression> parse_compression(const std::string& text) {
   if (text.starts_with(kPrefix)) {
     const std::string level = text.substr(kPrefix.size());
     if (!level.empty() && level.size() <= 2 && level.find_first_not_of("0123456789") == std::string::npos) {
+      // Two digits at most: cannot fail.
       const int n = std::stoi(level);
       if (n >= 1 && n <= 19) return format::Compression{format::Codec::kZstd, n};
     }
@@ -40,6 +43,7 @@ Result<format::Compression> parse_compression(const std::string& text) {
 
 Result<uint64_t> choose_segment_size(const StoreGeometry& g) {
   const bool cache = g.mode == Mode::kCache;
+  // Checked as a user would ask: the limit first, then what it means for segments.
   if (cache && g.limit < store::kMinLimit)
     return fail(ErrorCode::kInvalid,
                 fmt::format("limit of {} bytes is too small: a cache needs room for {} segments of 1 MiB, so at "
@@ -47,6 +51,8 @@ Result<uint64_t> choose_segment_size(const StoreGeometry& g) {
                             g.limit, store::kMinLimitSegments));
   uint64_t size = g.segment_size;
   if (size == 0) {
+    // A 64th: small enough that a cache of any size has segments to choose from, large enough that a big one has not
+    // too many files.
     size = cache ? std::clamp<uint64_t>(g.limit / 64, kMiB, 64 * kMiB) / 4096 * 4096 : 32 * kMiB;
   }
   if (size < kMinSegment || size > kMaxSegment || size % 4096 != 0)
@@ -75,6 +81,7 @@ Result<format::Superblock> plan(io::Env& env, const StoreGeometry& g) {
                             "size ({} bytes)",
                             sb.chunk_size, sb.segment_size));
   const uint64_t random[2] = {env.random(), env.random()};
+  static_assert(sizeof random == sizeof sb.uuid);
   std::memcpy(sb.uuid.data(), random, sizeof random);
   sb.uuid[6] = static_cast<unsigned char>((sb.uuid[6] & 0x0f) | 0x40);  // RFC 9562: version 4, variant 10
   sb.uuid[8] = static_cast<unsigned char>((sb.uuid[8] & 0x3f) | 0x80);
@@ -84,6 +91,7 @@ Result<format::Superblock> plan(io::Env& env, const StoreGeometry& g) {
 
 // Removes what a store consists of, so that --force starts from nothing. Only files that a store has are touched.
 Result<void> clear_store(io::Directory& directory) {
+  // A store that is mounted is not removed from under its daemon: kBusy.
   TRY_ASSIGN(auto lock, directory.lock(store::kLockFile, "mkfs.cairnfs"));
   // The superblock goes first: what is half removed is then no store any more.
   TRY(directory.unlink(format::kSuperblockFile));
@@ -106,6 +114,7 @@ Result<void> check_empty(io::Directory& directory, const std::string& path, bool
   TRY_ASSIGN(const auto names, directory.list());
   if (names.empty()) return {};
   const bool is_store = std::find(names.begin(), names.end(), format::kSuperblockFile) != names.end();
+  // Never with --force: what is no store is not ours to destroy.
   if (!is_store)
     return fail(ErrorCode::kNotEmpty,
                 fmt::format("{} is not empty and not a store: choose another directory, or empty it", path));
@@ -142,6 +151,7 @@ Result<void> make_store(io::Env& env, const std::string& path, const StoreGeomet
   manifest.number = 1;
   manifest.next_segment = SegmentId(1);
   manifest.next_table = TableId(1);
+  // Numbers below are the tree's own: the root is 1.
   manifest.next_ino = 1024;
   TRY(index::write_manifest(directory, manifest, superblock.uuid));
   // The superblock comes last: only with it the directory is a store.

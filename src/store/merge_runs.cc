@@ -10,8 +10,9 @@
 namespace cairn::store {
 namespace {
 
-constexpr size_t kMinFooters = 4;              // fewer are not worth a run
-constexpr size_t kMaxFooters = 8;              // merged at once, at most
+constexpr size_t kMinFooters = 4;  // fewer are not worth a run
+constexpr size_t kMaxFooters = 8;  // merged at once, at most
+static_assert(kMinFooters <= kMaxFooters && kMinFooters >= 2);
 constexpr uint64_t kMinTableBytes = 64 << 10;  // a table of a run, also in a small store
 
 uint64_t bytes_of(const Run& run) {
@@ -60,12 +61,14 @@ Result<std::unique_ptr<io::File>> Maintenance::create_table(TableId id, uint64_t
   const uint64_t charge = Room::charge(size);
   if (!config_.room->take(charge, Room::Use::kMaintain))
     return fail(ErrorCode::kNoSpace, "the store's limit leaves no room for a table");
+  // Given back by itself unless the file comes to be: errors need no clean-up of the account.
   RoomClaim claim(config_.room.get(), charge);
   const auto name = index::table_file_name(id);
   const auto create = [&]() -> Result<std::unique_ptr<io::File>> {
     TRY_ASSIGN(auto file, config_.index_directory->open(name, {io::OpenMode::kCreate, false}));
     auto allocated = file->allocate(0, size);
     if (allocated || allocated.error().code == ErrorCode::kUnsupported) return file;
+    // Half allocated, it would take room that nobody is charged for.
     TRY(config_.index_directory->unlink(name));
     return fail(allocated.error());
   };
@@ -84,6 +87,7 @@ Result<void> Maintenance::settle_created(Result<void> installed) {
     if (installed) {
       table.claim.keep();
     } else {
+      // Not unlinked now: should the manifest on disk name it after all, the next open would miss it.
       abandoned_tables_.push_back(std::move(table));
     }
   }
@@ -136,6 +140,7 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
   bool full = false;           // more would not fit the room there is for a merge
   for (auto level = version.log.rbegin(); level != version.log.rend() && take.size() < kMaxFooters; ++level) {
     const index::ManifestSegment& meta = level->segment->meta();
+    // Oldest first and contiguous: every level then has, for each key, only versions newer than those below it.
     if (meta.file_size == 0 || meta.range.last > merge_through_) break;
     bytes += meta.file_size - std::min(meta.file_size, meta.record_bytes);
     full = !take.empty() && bytes > config_.room->maintenance_step();
@@ -146,10 +151,12 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
   std::vector<std::unique_ptr<index::Iterator>> inputs;
   for (auto level = take.rbegin(); level != take.rend(); ++level) inputs.push_back(level->iterate(false));
   auto merged = index::merge_iterators(std::move(inputs));
+  // With no run below, an erase has nothing left to hide.
   auto options = merge_options(version.runs.empty());
   options.max_step_bytes = UINT64_MAX;  // a few footers are small
   TRY_ASSIGN(const auto output, index::merge_step(*merged, {}, options));
   CHECK(!output.resume);
+  // Their names first, then the manifest that names them (hazard 15).
   TRY(config_.index_directory->sync());
   auto run = std::make_shared<Run>();
   for (const auto& meta : output.tables) {
@@ -166,10 +173,12 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
         if (!output.tables.empty()) m.runs.insert(m.runs.begin(), index::ManifestRun{output.tables});
       },
       [&](Version& v) {
+        // In one step: readers find each entry in the footer or in the run, and never in neither.
         std::erase_if(v.log, [&](const LogLevel& l) { return taken(l.segment->id()); });
         if (!run->tables.empty()) v.runs.insert(v.runs.begin(), run);
       });
   TRY(settle_created(std::move(installed)));
+  // Only now it may be compacted or punched: until here the index named places in it.
   for (const LogLevel& level : take) level.segment->mark_covered();
   ++merges_;
   return true;
@@ -182,6 +191,7 @@ Result<bool> Maintenance::merge_runs(const Version& version) {
   const auto pick = index::pick_merge(sizes);
   if (!pick) return false;
   const auto options = merge_options(pick->bottom(sizes.size()));
+  CHECK(pick->count >= 2 && pick->first + pick->count <= version.runs.size());
   std::vector<std::shared_ptr<const Run>> inputs(
       version.runs.begin() + static_cast<ptrdiff_t>(pick->first),
       version.runs.begin() + static_cast<ptrdiff_t>(pick->first + pick->count));
@@ -211,6 +221,8 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
                                              const std::shared_ptr<const Run>& output,
                                              const std::shared_ptr<const Run>& longer,
                                              const std::optional<Bytes>& resume) {
+  // What of an input is merged is in `longer`; what is not yet stays behind its clip. Each key is in exactly one of
+  // them at any time.
   const size_t old_count = inputs.size() + (output->tables.empty() ? 0 : 1);
   std::vector<std::shared_ptr<const Run>> left;
   std::vector<RunTable> gone;
@@ -227,6 +239,7 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
   now.insert(now.end(), left.begin(), left.end());
   auto installed = catalog_->apply(
       [&](index::Manifest& m) {
+        CHECK(first + old_count <= m.runs.size());
         const auto at = m.runs.begin() + static_cast<ptrdiff_t>(first);
         const auto rest = m.runs.erase(at, at + static_cast<ptrdiff_t>(old_count));
         std::vector<index::ManifestRun> metas;
@@ -234,6 +247,7 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
         m.runs.insert(rest, metas.begin(), metas.end());
       },
       [&](Version& v) {
+        CHECK(first + old_count <= v.runs.size());
         const auto at = v.runs.begin() + static_cast<ptrdiff_t>(first);
         const auto rest = v.runs.erase(at, at + static_cast<ptrdiff_t>(old_count));
         v.runs.insert(rest, now.begin(), now.end());

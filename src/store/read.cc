@@ -18,6 +18,7 @@ Result<Value> get_from(const store::Version& version, SeqNo max_seq, store::Valu
   return values.read(version, key, *found, range);
 }
 
+// A pointer that does not decode is damage, which reading it reports.
 bool names_unknown_extent(const store::Version& version, const FoundEntry& found) {
   if (found.entry.type != format::RecordType::kExtent || !found.entry.has_small) return false;
   const auto pointer = format::decode_extent_pointer(found.entry.small);
@@ -30,6 +31,7 @@ bool names_unknown_extent(const store::Version& version, const FoundEntry& found
 // dropped what an older moment would have seen.
 Result<Value> Store::get(ByteView key, ReadRange range) const {
   if (impl_->filter && !impl_->filter->may_contain(index::Table::hash(key))) return fail(ErrorCode::kNotFound);
+  // The version pins everything it names: whatever is replaced meanwhile stays until this reader is done (hazard 27).
   auto version = impl_->catalog->current();
   for (;;) {
     TRY_ASSIGN(auto found, version->find(key, kMaxSeq));
@@ -51,6 +53,7 @@ Result<uint64_t> Store::value_size(ByteView key) const {
 
 Snapshot Store::snapshot() const {
   auto impl = std::make_shared<Snapshot::Impl>();
+  // Read-only there is no log, and nothing comes after the moment of opening.
   std::tie(impl->version, impl->seq) =
       impl_->catalog->current_at([this] { return impl_->log ? impl_->log->visible() : kMaxSeq; });
   impl->values = impl_->values.get();
@@ -85,6 +88,7 @@ Cursor::Impl::Impl(std::shared_ptr<const store::Version> version, SeqNo max_seq,
 
 void Cursor::Impl::seek(ByteView key) {
   valid_ = false;
+  // Before the prefix there is nothing that belongs to the walk.
   status_ = iterator_->seek(std::max(key, ByteView(prefix_)));
   settle();
 }
@@ -112,6 +116,7 @@ void Cursor::Impl::settle() {
       valid_ = true;
       return;
     }
+    // Everything older of this key is hidden by the erase. The view dies with next(), hence the copy.
     const Bytes erased(iterator_->key());
     do {
       status_ = iterator_->next();
@@ -120,6 +125,7 @@ void Cursor::Impl::settle() {
 }
 
 FoundEntry Cursor::Impl::found() const {
+  CHECK(valid_);
   FoundEntry out{iterator_->entry(), nullptr, nullptr};
   // Bytes that are still in a slab have to be read from there.
   for (const auto& level : version_->log)

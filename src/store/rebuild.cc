@@ -1,5 +1,9 @@
 // fsck --rebuild-index: manifest and tables from nothing but superblock and segments (design §4.4: what the liveness map does
 // not call dead, and of that the newest).
+//
+// Order: nothing that exists is changed before its replacement is durable. Footers are written behind the records they
+// list, tables under new ids, the manifest last and atomically. A crash at any point leaves a store that can be rebuilt
+// again.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -8,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "format/decode.h"
 #include "index/merge.h"
@@ -20,6 +25,7 @@
 namespace cairn::store {
 namespace {
 
+// A segment file whose header can be read.
 struct Source {
   SegmentId id;
   std::string name;
@@ -30,6 +36,7 @@ struct Source {
   std::shared_ptr<const Segment> segment;
 };
 
+// What the steps share. Memory: a few hundred bytes for each segment, and one segment while it is walked.
 struct Rebuild {
   io::Env& env;
   io::Directory& directory;
@@ -73,6 +80,7 @@ Result<void> list_sources(Rebuild& r) {
     }
     const auto id = format::parse_segment_file_name(name);
     if (!id) continue;
+    // Also of what cannot be read: ids start above everything that was ever seen.
     r.highest_id = std::max(r.highest_id, *id);
     TRY_ASSIGN(auto file, r.files->directory->open(name, {}));
     auto header = log::read_segment_header(*file, name, *id, &r.superblock.uuid);
@@ -150,6 +158,7 @@ Result<bool> use_footer(Rebuild& r, Source& s) {
   const format::TableTrailer& t = (*footer)->trailer();
   if (s.header.kind == format::SegmentKind::kLog) {
     const Source* next = successor(r, s);
+    DCHECK(!next || next->header.kind == format::SegmentKind::kLog);
     const bool proven = next ? next->header.previous_mark_checksum == t.last_mark_checksum : others_follow(r, s);
     const auto* named = sealed_as(r, s);
     if (!proven && !(named && named->range == t.range && named->entries == t.entries)) return false;
@@ -187,6 +196,7 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   }
   options.keep_damaged = true;  // a damaged value stays listed: reading it is an error, never an older version
   TRY_ASSIGN(const auto scan, log::scan_segment(*file, s.header, options));
+  // Nothing in it was ever acknowledged, or nothing of it can be read: it is set aside, not deleted.
   if (scan.records.empty()) return false;
   format::TableTrailer t;
   t.kind = format::TableKind::kFooter;
@@ -206,6 +216,7 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   const auto memtable = index_records(scan.records, s.id);
   TRY_ASSIGN(const Bytes footer, build_footer(*memtable, t));
   TRY_ASSIGN(auto out, r.files->directory->open(s.name, {io::OpenMode::kReadWrite, false}));
+  // The old footer, or a torn tail, goes first: stale bytes must not lie between the records and the new footer.
   TRY(out->truncate(scan.end));
   TRY(out->truncate(t.base));                                          // zeros, where a record lost its end
   TRY(write_blocks(*out, ByteView(*scan.image).substr(0, scan.end)));  // padding that a crash left dirty is zero in it
@@ -213,6 +224,7 @@ Result<bool> make_footer(Rebuild& r, Source& s) {
   TRY(out->sync());
   TRY(out->close());
   r.files->files->forget(s.name);
+  CHECK(scan.end <= t.base && !footer.empty());
   set_meta(s, t, t.base + footer.size());
   return true;
 }
@@ -221,6 +233,7 @@ Result<void> load_sources(Rebuild& r) {
   std::vector<Source> good;
   for (Source& s : r.sources) {
     TRY_ASSIGN(bool usable, use_footer(r, s));
+    // A compaction without a footer counts only if nobody else has its records.
     if (!usable && !(s.header.kind == format::SegmentKind::kCompacted && replaces_others(r, s))) {
       TRY_ASSIGN(usable, make_footer(r, s));
     }
@@ -279,6 +292,7 @@ Result<FoundMap> find_map(const Rebuild& r) {
 void settle_ownership(Rebuild& r, const FoundMap& map) {
   const auto& retired = map.header.retired;
   std::vector<Source> kept;
+  // Later generations first: where ranges overlap the compaction stays and its sources go. Two logs never overlap.
   std::stable_sort(r.sources.begin(), r.sources.end(),
                    [](const Source& a, const Source& b) { return a.meta.generation > b.meta.generation; });
   for (Source& s : r.sources) {
@@ -287,6 +301,8 @@ void settle_ownership(Rebuild& r, const FoundMap& map) {
                             return k.meta.range.first <= s.meta.range.last && s.meta.range.first <= k.meta.range.last;
                           });
     if (replaced) {
+      // Retired again: its file may be there until the next open unlinks it, and must not be taken for one that is
+      // missing.
       r.dropped.push_back(s.id);
     } else {
       kept.push_back(std::move(s));
@@ -324,6 +340,7 @@ class LiveEntries final : public index::Iterator {
  private:
   Result<void> skip() {
     while (inner_->valid()) {
+      // kNotFound cannot be: the footer that lists the entry is what ordinals are found by.
       TRY_ASSIGN(const uint64_t ordinal, ordinals_.of(*segment_, inner_->entry().seq));
       if (!liveness_.is_dead(segment_->id(), ordinal)) break;
       TRY(inner_->next());
@@ -358,6 +375,7 @@ Result<index::ManifestRun> write_tables(Rebuild& r, const FoundMap& map, uint64_
   }
   auto merged = index::merge_iterators(std::move(inputs));
   index::MergeOptions options;
+  // One run holds all there is, so no erase has anything to hide.
   options.bottom = true;
   options.max_step_bytes = UINT64_MAX;
   options.next_id = [&] { return TableId(next_table++); };
@@ -381,6 +399,7 @@ Result<void> open_index_directory(Rebuild& r, uint64_t& next_table) {
   r.index_directory = std::move(*opened);
   TRY_ASSIGN(const auto names, r.index_directory->list());
   for (const std::string& name : names)
+    // Old tables stay until the new manifest is durable; theirs are other names.
     if (const auto id = index::parse_table_file_name(name)) next_table = std::max(next_table, id->value + 1);
   return {};
 }
@@ -429,6 +448,7 @@ index::Manifest make_manifest(const Rebuild& r, const FoundMap& map, index::Mani
   m.number = 1;
   m.next_segment = r.highest_id.next();
   m.next_table = TableId(next_table);
+  CHECK(next_table != 0);
   m.next_ino = r.next_number;
   for (const Source& s : r.sources) {
     m.segments.push_back(s.meta);
@@ -456,12 +476,14 @@ Result<void> rebuild_index(io::Env& env, io::Directory& directory, const std::st
   TRY(open_index_directory(r, next_table));
   TRY(list_sources(r));
   TRY(load_sources(r));
+  // Sources first, as the map lies in them; then who of them counts, by the map; then the index of those.
   TRY_ASSIGN(const auto map, find_map(r));
   settle_ownership(r, map);
   TRY_ASSIGN(auto run, write_tables(r, map, next_table));
   auto manifest = make_manifest(r, map, std::move(run), next_table);
   TRY(add_extents(r, manifest));
   TRY(index::write_manifest(directory, manifest, r.superblock.uuid));
+  // Last: until the manifest is durable nothing is moved that an older one may need.
   return set_aside(r);
 }
 

@@ -1,6 +1,7 @@
 // Room: punching dead values, what may still be reclaimed, and who is told when.
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "store/maintenance.h"
 
@@ -8,8 +9,9 @@ namespace cairn::store {
 namespace {
 
 constexpr uint64_t kPunchedValueMin = 64 << 10;  // bytes; smaller holes fragment more than they give (hazard 30)
-constexpr size_t kPunchedAtOnce = 256;           // values
-constexpr uint64_t kLargeRecord = 16 << 10;      // bytes, on average: a store of large files
+static_assert(kPunchedValueMin >= 2 * io::kBlockSize, "at least one whole block lies inside");
+constexpr size_t kPunchedAtOnce = 256;       // values
+constexpr uint64_t kLargeRecord = 16 << 10;  // bytes, on average: a store of large files
 
 }  // namespace
 
@@ -27,6 +29,7 @@ void Maintenance::note_punchable(const Segment& owner, ByteView key, const forma
   const uint64_t begin = at + format::kRecordHeaderSize + key.size();
   const uint64_t first = (begin + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize;
   const uint64_t last = (begin + entry.stored_length) / io::kBlockSize * io::kBlockSize;
+  CHECK(first < last);
   punchable_.push_back({owner.id(), first, last - first, 0});
   ++punch_fresh_;
 }
@@ -64,6 +67,7 @@ Result<bool> Maintenance::punch_step() {
     const uint64_t before = segment->charge();
     TRY(segment->find_punched());
     const uint64_t freed = before - segment->charge();
+    CHECK(segment->charge() <= before);  // find_punched() never takes back what it has found
     config_.room->give_back(freed);
     punched_bytes_ += freed;
   }

@@ -25,6 +25,7 @@ struct Unnamed {
   format::SegmentHeader header;
 };
 
+// What is known so far: first what the manifest names, then what the log adds, segment by segment.
 struct State {
   const RecoverContext& context;
   Recovered out;
@@ -38,6 +39,7 @@ struct State {
   SegmentId highest_id;
 };
 
+// Not through the cache: files that are only looked at once need not stay open.
 Result<std::shared_ptr<const io::File>> open_file(const RecoverContext& c, const std::string& name) {
   TRY_ASSIGN(auto file, c.files->directory->open(name, {}));
   return std::shared_ptr<const io::File>(std::move(file));
@@ -49,6 +51,7 @@ Result<void> load_named(State& s) {
   const RecoverContext& c = s.context;
   auto manifest = index::read_manifest(*c.store, c.superblock.uuid);
   if (!manifest) {
+    // Nothing is guessed from the segments here: that is a rebuild, which somebody has to ask for.
     const Error& e = manifest.error();
     if (e.code == ErrorCode::kNotFound)
       return fail(ErrorCode::kCorrupt, fmt::format("{}/manifest is missing; {}", c.path, advice(c)));
@@ -67,6 +70,7 @@ Result<void> load_named(State& s) {
   s.last_mark = {m.last_mark, m.last_mark_offset, m.last_mark_checksum};
   s.next_seq = m.next_seq;
   s.next_number = std::max(s.next_number, m.next_ino);
+  // Ids start above everything that was ever named or seen: a file of an older life must not meet one with its name.
   s.highest_id = std::max(s.highest_id, m.next_segment.prev());
   for (SegmentId id : m.retired) s.highest_id = std::max(s.highest_id, id);
   return {};
@@ -88,6 +92,7 @@ Result<void> load_runs(State& s) {
                     fmt::format("{}/{}: {}; {}", c.path, identity.name, table.error().message, advice(c)));
       loaded->tables.push_back({meta, std::move(*table)});
     }
+    DCHECK(!loaded->tables.empty());
     s.out.version->runs.push_back(std::move(loaded));
   }
   return {};
@@ -98,6 +103,7 @@ Result<void> load_runs(State& s) {
 Result<void> classify(State& s, SegmentId id, const std::string& name) {
   const RecoverContext& c = s.context;
   s.highest_id = std::max(s.highest_id, id);
+  // Its unlinking was not durable yet: done again.
   const auto& retired = s.out.manifest.retired;
   if (std::find(retired.begin(), retired.end(), id) != retired.end()) {
     s.out.leftovers.push_back(name);
@@ -121,7 +127,9 @@ Result<void> classify(State& s, SegmentId id, const std::string& name) {
   if (header->prepared || header->kind == format::SegmentKind::kCompacted) {
     s.out.leftovers.push_back(name);  // never used; or a compaction that was not installed: its sources are all there
   } else if (header->kind == format::SegmentKind::kExtent) {
+    // May be named by a record that is still to be found.
     s.extents.push_back({id, name, *header});
+    // Behind the manifest: check_chain() decides whether it belongs to the log.
   } else if (id > s.last_log) {
     s.logs.push_back({id, name, *header});
   } else {
@@ -153,10 +161,12 @@ Result<void> list_unnamed(State& s) {
   }
   for (const auto& segment : s.segments) {
     if (present.contains(segment->id())) continue;
+    // Not refused: the rest of the store is whole, and its owner can still be read from.
     ++s.out.damaged;  // what it held reads as an error
     s.context.logger->error("segment_missing file={} first_seq={} last_seq={}", segment->name(),
                             segment->meta().range.first.value, segment->meta().range.last.value);
   }
+  // The chain's order: each header names the id before it.
   std::sort(s.logs.begin(), s.logs.end(), [](const Unnamed& a, const Unnamed& b) { return a.id < b.id; });
   return {};
 }
@@ -164,6 +174,7 @@ Result<void> list_unnamed(State& s) {
 // ---- The log behind the manifest ----
 
 Result<void> check_chain(const State& s, const Unnamed& segment) {
+  // The predecessor's id, mark and the mark's checksum: a segment of an older life with the right id does not fit.
   const format::SegmentHeader& h = segment.header;
   if (h.previous_id == s.last_log && h.previous_mark == s.last_mark.number &&
       h.previous_mark_checksum == s.last_mark.checksum)
@@ -191,6 +202,8 @@ index::ManifestSegment meta_of(const Unnamed& segment, const format::TableTraile
 
 void append_level(State& s, const Unnamed& segment, LogLevel level, const log::MarkPlace& mark, uint64_t next_ino) {
   const index::ManifestSegment& meta = level.segment->meta();
+  CHECK(segment.id > s.last_log);  // in the order in which they were written
+  CHECK(meta.kind == format::SegmentKind::kLog);
   s.out.manifest.segments.push_back(meta);
   s.segments.push_back(level.segment);
   s.levels.push_back(std::move(level));
@@ -216,6 +229,7 @@ Result<bool> load_by_footer(State& s, const Unnamed& segment, const format::Segm
     return false;
   }
   const format::TableTrailer& t = (*footer)->trailer();
+  // A footer of another life, or of a seal that was cut short and done anew: the walk finds out.
   if (t.last_mark != successor.previous_mark || t.last_mark_checksum != successor.previous_mark_checksum) return false;
   auto sealed = std::make_shared<const Segment>(meta_of(segment, t, stat.size), s.context.files);
   append_level(s, segment, {sealed, nullptr, nullptr, *footer}, {t.last_mark, t.last_mark_offset, t.last_mark_checksum},
@@ -232,8 +246,12 @@ Result<uint64_t> reseal(const RecoverContext& c, const Unnamed& segment, const l
   format::encode_segment_header_block(segment.header, header.data());
   TRY_ASSIGN(auto file, c.files->directory->open(name, {io::OpenMode::kReadWrite, false}));
   const uint64_t base = footer_place(scan);
+  // What lay behind the last complete commit goes first: it was acknowledged to nobody, and must not be found by a
+  // later walk (hazard 20).
   TRY(file->truncate(scan.end));
   TRY(file->truncate(base));  // zeros, where a record lost its end
+  // Both copies, in use: of a segment whose first commit was torn one may still call it prepared.
+  CHECK(base >= scan.end && base % format::kCommitAlignment == 0);
   TRY(file->pwrite(0, header));
   TRY(file->pwrite(header.size(), ByteView(*scan.image).substr(header.size(), scan.end - header.size())));
   TRY(file->pwrite(base, footer));
@@ -268,6 +286,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   trailer.salt = segment.header.salt;
   trailer.base = footer_place(scan);
   trailer.range = {segment.header.first_seq, scan.records.back().header.seq};
+  // Without a mark in it the log's newest is still the one before: the next segment names that.
   log::MarkPlace mark = s.last_mark;
   if (!scan.marks.empty()) {
     const log::ScannedMark& last = scan.marks.back();
@@ -280,6 +299,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
   auto memtable = index_records(scan.records, segment.id);
   TRY_ASSIGN(const Bytes footer, build_footer(*memtable, trailer));
   uint64_t size = trailer.base + footer.size();
+  // Read-only everything is the same but in memory: a check finds what a mount would.
   if (!c.read_only) {
     TRY_ASSIGN(size, reseal(c, segment, scan, footer));
   }
@@ -300,6 +320,7 @@ Result<void> follow_log(State& s) {
       TRY_ASSIGN(loaded, load_by_footer(s, segment, successor->header));
     }
     if (loaded) continue;
+    // The successor's header was written after this segment was synced up to the mark that it names.
     const uint64_t durable_end = successor ? successor->header.previous_mark_offset + format::kMarkRecordSize : 0;
     TRY(load_by_scan(s, segment, durable_end));
   }
@@ -334,6 +355,7 @@ Result<void> load_footers(State& s) {
       return fail(ErrorCode::kCorrupt,
                   fmt::format("{}/{}: of {} records {} can be read; {}", s.context.path, level.segment->name(),
                               level.segment->meta().entries, scan.records.size(), advice(s.context)));
+    // The footer on disk stays damaged; merging takes the entries from here, and a rebuild writes it anew.
     level.memtable = index_records(scan.records, level.segment->id());
   }
   return {};
@@ -356,6 +378,7 @@ Result<void> adopt_extents(State& s) {
   }
   for (const Unnamed& extent : s.extents) {
     const auto it = pointers.find(extent.id);
+    // The salt: an id may have been used by an extent whose pointer never became durable.
     if (it == pointers.end() || it->second.salt != extent.header.salt) {
       // The record that names it may be among what is damaged.
       (s.out.damaged == 0 ? s.out.leftovers : s.out.unreadable).push_back(extent.name);
@@ -394,6 +417,7 @@ uint64_t footer_place(const log::SegmentScan& scan) {
   uint64_t end = scan.end;
   if (!scan.records.empty()) {
     const log::ScannedRecord& last = scan.records.back();
+    // A record whose end the file lost is listed as damaged; its place is not given to the footer.
     end = std::max(end, last.offset + format::record_size(last.header.key_length, last.header.stored_length));
   }
   return (end + format::kCommitAlignment - 1) / format::kCommitAlignment * format::kCommitAlignment;
@@ -406,6 +430,7 @@ std::shared_ptr<index::Memtable> index_records(const std::vector<log::ScannedRec
 }
 
 Result<Bytes> build_footer(const index::Memtable& memtable, format::TableTrailer& trailer) {
+  CHECK(trailer.entries == 0 && trailer.record_bytes == 0);
   index::TableBuilder builder(trailer);
   auto entries = memtable.iterate();
   TRY(entries->seek({}));
@@ -429,6 +454,8 @@ Result<Recovered> recover(const RecoverContext& context) {
           .last_log = {},
           .highest_id = {}};
   s.out.version = std::make_shared<Version>();
+  // In this order: the manifest says which files to expect, the chain which others count, and only with all levels
+  // known an extent's record can be found.
   TRY(load_named(s));
   TRY(list_unnamed(s));
   TRY(load_runs(s));
@@ -439,6 +466,7 @@ Result<Recovered> recover(const RecoverContext& context) {
   index::Manifest& m = s.out.manifest;
   // Numbers that only a file told of which goes now.
   s.out.changed = s.out.changed || s.next_number > std::max(m.next_ino, kFirstNumber);
+  CHECK(s.next_seq >= m.next_seq && s.highest_id >= s.last_log);
   m.last_log = s.last_log;
   m.last_mark = s.last_mark.number;
   m.last_mark_offset = s.last_mark.offset;
@@ -446,6 +474,7 @@ Result<Recovered> recover(const RecoverContext& context) {
   m.next_seq = s.next_seq;
   m.next_ino = s.next_number;
   m.next_segment = s.highest_id.next();
+  DCHECK(std::all_of(s.levels.begin(), s.levels.end(), [](const LogLevel& l) { return l.footer || l.memtable; }));
   s.out.start = {s.next_seq, s.last_mark, s.last_log, s.next_number};
   s.out.version->segments = std::make_shared<SegmentSet>(std::move(s.segments));
   s.out.version->log.assign(std::make_move_iterator(s.levels.rbegin()), std::make_move_iterator(s.levels.rend()));

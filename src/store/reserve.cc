@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 
 namespace cairn::store {
@@ -18,10 +19,12 @@ constexpr uint64_t kKept = 2;  // files: one for a compaction, and one for the m
 Result<std::unique_ptr<Reserve>> Reserve::open(io::Directory& store, uint64_t file_size, unsigned count, Room* room,
                                                std::shared_ptr<Logger> logger) {
   if (auto made = store.make_dir(kReserveDir); !made) {
+    // On a disk as full as that there is nothing to set aside; the store opens without.
     if (made.error().code == ErrorCode::kNoSpace) return std::unique_ptr<Reserve>();
     if (made.error().code != ErrorCode::kExists) return fail(made.error());
   }
   TRY_ASSIGN(auto directory, store.open_dir(kReserveDir));
+  CHECK(file_size != 0 && count != 0 && room != nullptr);
   std::unique_ptr<Reserve> out(new Reserve(std::move(directory), file_size, count, room, std::move(logger)));
   {
     MutexLock lock(out->mu_);
@@ -37,12 +40,15 @@ uint64_t Reserve::wanted() const {
 
 Result<void> Reserve::adopt() {
   TRY_ASSIGN(const auto names, directory_->list());
+  // Files of an earlier run. One that is not whole, as a crash or another segment size left it, is made anew.
   for (const std::string& name : names) {
     TRY_ASSIGN(auto file, directory_->open(name, {}));
     TRY_ASSIGN(const auto stat, file->stat());
+    // Allocated, not only as long: a hole is no reserve.
     const bool whole = stat.size == file_size_ && stat.allocated >= file_size_;
     if (whole && files_.size() < wanted()) {
       files_.push_back(name);
+      // Not taken: it is on disk whatever the limit says.
       room_->add(Room::charge(file_size_));
     } else {
       TRY(directory_->unlink(name));
@@ -57,6 +63,7 @@ Result<void> Reserve::refill() {
     const auto name = fmt::format("{:016x}", i);
     if (std::find(files_.begin(), files_.end(), name) != files_.end()) continue;
     RoomClaim claim;
+    // Later, then: maintenance tries again when something was unlinked.
     if (!room_->take(Room::charge(file_size_), Room::Use::kFree)) return {};
     claim = RoomClaim(room_, Room::charge(file_size_));
     if (auto made = make(name); !made) {
@@ -72,6 +79,7 @@ Result<void> Reserve::refill() {
 Result<void> Reserve::make(const std::string& name) {
   TRY_ASSIGN(auto file, directory_->open(name, {io::OpenMode::kCreate, false}));
   auto made = file->allocate(0, file_size_);
+  // Synced with its name, so that a crash does not make it one of the leftovers that need room first.
   if (made) made = file->sync();
   if (made) made = directory_->sync();
   if (made) return file->close();
@@ -100,14 +108,18 @@ Result<std::unique_ptr<io::File>> Reserve::take_locked(io::Directory& target, co
   const std::string from = files_.back();
   {
     TRY_ASSIGN(auto file, directory_->open(from, {io::OpenMode::kReadWrite, false}));
+    // The header is on disk before the file has its new name: a `.seg` file that cannot be read is damage (FORMAT.md).
+    CHECK(head.size() <= file_size_);
     if (!head.empty()) TRY(file->pwrite(0, head));
     TRY(file->sync());
     TRY(file->close());
   }
   TRY(directory_->rename_into(from, target, name));
+  // From here on it is the caller's, or gone.
   files_.pop_back();
   room_->take_back(Room::charge(file_size_), room_->refusals());  // whoever takes it has paid for it
   logger_->info("reserve_used for={} left={}", name, files_.size());
+  // The new name first: in between a crash may show both or one, never none.
   auto durable = target.sync();
   if (durable) durable = directory_->sync();
   Result<std::unique_ptr<io::File>> file;

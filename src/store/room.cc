@@ -8,6 +8,7 @@
 namespace cairn::store {
 namespace {
 
+static_assert(io::kBlockSize == 4096, "what file systems allocate in");
 constexpr uint64_t kFixed = 192 << 10;     // bytes: directories, superblock, lock, manifest and its successor
 constexpr uint64_t kFixedShare = 512;      // and this part of the limit: their growth with it, and blocks of extents
 constexpr uint64_t kMaintenanceUnits = 1;  // what only maintenance may use
@@ -18,6 +19,7 @@ constexpr uint64_t kFreeSegments = 2;      // what only erases, and maintenance,
 Room::Room(uint64_t limit, uint64_t segment_size) : segment_size_(segment_size), limit_(limit), goal_(limit) {}
 
 uint64_t Room::charge(uint64_t size) {
+  // One block more: a file system may need one to say where the others are.
   return (size + io::kBlockSize - 1) / io::kBlockSize * io::kBlockSize + io::kBlockSize;
 }
 
@@ -64,6 +66,7 @@ bool Room::take(uint64_t bytes, Use use) {
       used = used_;
       continue;
     }
+    DCHECK(used + bytes >= used);
     if (used_.compare_exchange_weak(used, used + bytes)) return true;
   }
 }
@@ -94,6 +97,7 @@ void Room::killed(SegmentId by) {
   MutexLock lock(mu_);
   const auto it = doomed_by_.find(by);
   if (it == doomed_by_.end()) return;
+  CHECK(doomed_ >= it->second);
   doomed_ -= it->second;
   doomed_by_.erase(it);
   ++events_;

@@ -100,6 +100,7 @@ class RoomClaim {
       : room_(std::exchange(other.room_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)),
         refusals_(other.refusals_) {}
+  // Swaps: what it held goes back when `other` goes.
   RoomClaim& operator=(RoomClaim&& other) noexcept {
     std::swap(room_, other.room_);
     std::swap(bytes_, other.bytes_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "log/segment_reader.h"
 #include "store/room.h"
@@ -17,6 +18,7 @@ Segment::Segment(index::ManifestSegment meta, std::shared_ptr<const SegmentFiles
       covered_(meta.covered) {}
 
 Segment::~Segment() {
+  // Called without the lock: it takes others.
   std::function<void(SegmentId)> released;
   {
     MutexLock lock(mu_);
@@ -31,6 +33,7 @@ Result<std::shared_ptr<const io::File>> Segment::file() const {
 
 Result<std::shared_ptr<const index::Table>> Segment::footer() const {
   MutexLock lock(mu_);
+  // Opened under the lock, so that two readers do not open it twice; errors are not remembered.
   if (footer_) return footer_;
   index::Table::Identity identity;
   identity.kind = format::TableKind::kFooter;
@@ -58,11 +61,13 @@ Result<void> Segment::find_punched() const {
     return fail(opened.error());
   }
   TRY_ASSIGN(const auto stat, (*opened)->stat());
+  // Never less than before: what was given back to the disk was given back to the limit as well.
   punched_ = std::max(punched(), meta_.file_size - std::min(meta_.file_size, stat.allocated));
   return {};
 }
 
 uint64_t Segment::charge() const {
+  // Read by the room's accounts when the segment goes: the same sum must come out as when it was last changed.
   const uint64_t whole = Room::charge(meta_.file_size);
   return whole - std::min(whole, punched());
 }
@@ -81,6 +86,10 @@ SegmentSet::SegmentSet(std::vector<Ref> segments) : by_range_(std::move(segments
   std::sort(extents, by_range_.end(), [](const Ref& a, const Ref& b) { return a->id() < b->id(); });
   by_id_.reserve(by_range_.size());
   for (size_t i = 0; i < by_range_.size(); ++i) by_id_.emplace(by_range_[i]->id(), i);
+  CHECK(by_id_.size() == by_range_.size());
+  for (size_t i = 1; i < owners_; ++i) {
+    DCHECK(by_range_[i - 1]->meta().range.last < by_range_[i]->meta().range.first);
+  }
 }
 
 const SegmentSet::Ref* SegmentSet::find(SegmentId id) const {
@@ -89,6 +98,8 @@ const SegmentSet::Ref* SegmentSet::find(SegmentId id) const {
 }
 
 const SegmentSet::Ref* SegmentSet::owner(SeqNo seq) const {
+  // The last whose range begins at or before the number; gaps belong to nobody (records there are lost, or were all
+  // dead).
   const auto end = by_range_.begin() + static_cast<ptrdiff_t>(owners_);
   auto it =
       std::upper_bound(by_range_.begin(), end, seq, [](SeqNo s, const Ref& r) { return s < r->meta().range.first; });

@@ -30,7 +30,9 @@ struct SegmentFiles {
 // thread-safe, but for the flag that has its file unlinked when the last reference goes (design §4.5: readers pin).
 class Segment {
  public:
+  // `meta` is believed: whoever makes one has it from the manifest, a footer or a writer. Opens nothing.
   Segment(index::ManifestSegment meta, std::shared_ptr<const SegmentFiles> files);
+  // Tells who retired it, if anybody did.
   ~Segment();
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
@@ -42,19 +44,25 @@ class Segment {
   // The footer, opened on first use. kCorrupt, kIo.
   Result<std::shared_ptr<const index::Table>> footer() const EXCLUDES(mu_);
   // Stored bytes of the record that `entry` describes (entry.offset is right for this segment), verified.
+  // kCorrupt, kIo, kOutOfMemory. One read of the file.
   Result<Value> read(ByteView key, const format::IndexEntry& entry) const;
+  // Out of the cache of open files: stays open as long as it is held. kCorrupt if it is missing.
   Result<std::shared_ptr<const io::File>> file() const;
 
   // Its entries are in a run, so nobody needs its footer to find anything.
   [[nodiscard]] bool covered() const { return covered_.load(std::memory_order_relaxed); }
+  // Never taken back.
   void mark_covered() const { covered_.store(true, std::memory_order_relaxed); }
   // Bytes of the file that were given back to the disk inside it: dead values (design §4.5).
   [[nodiscard]] uint64_t punched() const { return punched_.load(std::memory_order_relaxed); }
   // Looks at the file. kIo; what is missing or no regular file counts as all there.
   Result<void> find_punched() const;
   // What Room was charged for it.
+  // Bytes.
   [[nodiscard]] uint64_t charge() const;
   // Calls `released` when the last reference goes.
+  // `released` is called once, in the thread that lets go, perhaps under its locks: it only notes the id. Null takes it
+  // back.
   void retire(std::function<void(SegmentId)> released) const EXCLUDES(mu_);
 
  private:
@@ -74,7 +82,9 @@ class SegmentSet {
  public:
   using Ref = std::shared_ptr<const Segment>;
   SegmentSet() = default;
+  // In any order. Ranges are disjoint and ids distinct, as decode_manifest() and recovery see to.
   explicit SegmentSet(std::vector<Ref> segments);
+  // Null if there is none. find() is O(1), owner() O(log segments).
   [[nodiscard]] const Ref* find(SegmentId id) const;
   [[nodiscard]] const Ref* owner(SeqNo seq) const;                         // null if nobody owns it
   [[nodiscard]] const std::vector<Ref>& all() const { return by_range_; }  // owners by range, then extents by id

@@ -19,6 +19,9 @@
 
 namespace cairn::store {
 
+// Nothing in a version changes once it is current but the memtable of the open level, which grows; who needs a moment
+// takes a sequence number with it.
+
 // One log segment as a level of the index. At least one of memtable and footer is there.
 struct LogLevel {
   std::shared_ptr<const Segment> segment;
@@ -28,6 +31,7 @@ struct LogLevel {
   [[nodiscard]] std::unique_ptr<index::Iterator> iterate(bool fill_cache) const;
 };
 
+// A table that is open, and what the manifest says of it: its clip is not in the file.
 struct RunTable {
   index::ManifestTable meta;
   std::shared_ptr<const index::Table> table;
@@ -39,6 +43,7 @@ struct Run {
 // A run as one ordered sequence: its tables one after the other, without what was clipped. Holds the run.
 std::unique_ptr<index::Iterator> iterate_run(std::shared_ptr<const Run> run, bool fill_cache);
 
+// What find() gives: small values come with it, others are read by ValueReader.
 struct FoundEntry {
   format::IndexEntry entry;
   std::shared_ptr<const void> pin;        // keeps entry.small alive
@@ -50,10 +55,12 @@ struct Version {
   std::vector<std::shared_ptr<const Run>> runs;  // newest first
   std::shared_ptr<const SegmentSet> segments;    // sealed ones
 
-  // The newest version of `key` with seq <= max_seq: a put, an erase, or nothing. Looks only at levels older than
+  // The newest version of `key` with seq <= max_seq: a put, an erase, or nothing. The first level that has one ends the
+  // search: merges take neighbours only, so what is below is older. kCorrupt, kIo: a level that cannot be read is never
+  // skipped. Looks only at levels older than
   // `below` (an open or sealed log segment), if given.
   Result<std::optional<FoundEntry>> find(ByteView key, SeqNo max_seq, const SegmentId* below = nullptr) const;
-  // Every version of every key from all levels, merged.
+  // Every version of every key from all levels, merged. The version outlives the iterator.
   [[nodiscard]] std::unique_ptr<index::Iterator> iterate(bool fill_cache) const;
 };
 
@@ -63,17 +70,22 @@ class ValueReader {
  public:
   ValueReader(std::shared_ptr<const SegmentFiles> files, size_t chunk_cache_bytes)
       : files_(std::move(files)), chunks_(chunk_cache_bytes) {}
+  // Bytes [range.offset, range.offset + range.length), clipped to the value. Needs an entry that is no erase. kCorrupt
+  // (counted), kIo, kOutOfMemory.
   Result<Value> read(const Version& version, ByteView key, const FoundEntry& found, ReadRange range);
   // Length of the value in bytes, without reading it (but for an extent's pointer).
   Result<uint64_t> size(const Version& version, ByteView key, const FoundEntry& found);
   [[nodiscard]] uint64_t corrupt_reads() const { return corrupt_reads_; }
 
  private:
+  // As it lies in the slab or the file, not decompressed. Not verified where it comes from a slab: nobody else has
+  // written there.
   Result<Value> stored(const Version& version, ByteView key, const FoundEntry& found);
   Result<Value> extent(const Version& version, ByteView key, const format::ExtentPointer& pointer, ReadRange range);
   Result<Value> whole(const Version& version, ByteView key, const FoundEntry& found);
 
   const std::shared_ptr<const SegmentFiles> files_;
+  // By sequence number, so it serves all versions.
   cache::ChunkCache chunks_;
   std::atomic<uint64_t> corrupt_reads_ = 0;
 };

@@ -11,6 +11,7 @@
 namespace cairn::tree {
 namespace {
 
+// POSIX_ACL_XATTR_VERSION of the kernel. Version 1 was never sent by a kernel that speaks FUSE.
 constexpr uint32_t kVersion = 2;
 
 // As in <linux/posix_acl_xattr.h>.
@@ -23,7 +24,10 @@ struct EntryDisk {
   format::Le32 id;
 };
 static_assert(sizeof(HeaderDisk) == 4 && sizeof(EntryDisk) == 8);
+static_assert((kMaxAclSize - sizeof(HeaderDisk)) / sizeof(EntryDisk) == 511, "as many entries as ext4 has room for");
+static_assert(kMaxAclSize <= kMaxXattrSize);
 
+// Exactly one of the six bits.
 bool is_known(uint16_t tag) { return tag != 0 && tag <= 32 && (tag & (tag - 1)) == 0; }
 
 Result<void> require_whole(const std::vector<AclEntry>& entries) {
@@ -31,6 +35,8 @@ Result<void> require_whole(const std::vector<AclEntry>& entries) {
   const auto count = [&entries](Tag tag) {
     return std::count_if(entries.begin(), entries.end(), [tag](const AclEntry& e) { return e.tag == tag; });
   };
+  // acl(5): one owner, one owning group, one other; a mask as soon as somebody is named, since it is what the group
+  // bits of the mode then show.
   const bool named = count(Tag::kUser) + count(Tag::kGroup) != 0;
   const bool whole = count(Tag::kOwner) == 1 && count(Tag::kOwnerGroup) == 1 && count(Tag::kOther) == 1 &&
                      count(Tag::kMask) <= 1 && (!named || count(Tag::kMask) == 1);
@@ -46,6 +52,7 @@ Result<void> put_acl(Edit& edit, Ino ino, ByteView name, const Acl& acl, bool th
     if (there && next.xattrs > 0) --next.xattrs;
     return {};
   }
+  // ext4 keeps no list that says what the mode says, and neither do we: it would have to be looked for with every open.
   const Bytes value = acl.encode();
   if (value.size() > kMaxAclSize) return fail(ErrorCode::kNoSpace);
   edit.batch().put(key, value);
@@ -56,6 +63,7 @@ Result<void> put_acl(Edit& edit, Ino ino, ByteView name, const Acl& acl, bool th
 }  // namespace
 
 Result<Acl> Acl::decode(ByteView bytes) {
+  // From a program or from the disk: both are looked at in full.
   if (bytes.size() < sizeof(HeaderDisk) || (bytes.size() - sizeof(HeaderDisk)) % sizeof(EntryDisk) != 0) {
     return fail(ErrorCode::kInvalid);
   }
@@ -97,6 +105,7 @@ AclEntry& Acl::group_class() {
 
 uint32_t Acl::mode() const {
   Acl copy = *this;
+  // decode() let only whole lists in, so the three are there.
   const uint32_t owner = copy.find(AclEntry::Tag::kOwner)->permissions;
   const uint32_t other = copy.find(AclEntry::Tag::kOther)->permissions;
   return owner << 6 | uint32_t{copy.group_class().permissions} << 3 | other;
@@ -114,6 +123,7 @@ uint64_t acl_cost() { return log_cost(format::xattr_key(0, kDefaultAcl).size(), 
 
 Result<std::optional<Acl>> find_acl(const Tree& tree, const Inode& inode, ByteView name) {
   if (inode.attributes.xattrs == 0) return std::optional<Acl>();
+  // The kernel asks for the list of every inode it opens: most have no attributes at all, and cost no lookup.
   const auto value = tree.store.get(format::xattr_key(inode.ino, name));
   if (!value && value.error().code == ErrorCode::kNotFound) return std::optional<Acl>();
   TRY(value);
@@ -122,6 +132,7 @@ Result<std::optional<Acl>> find_acl(const Tree& tree, const Inode& inode, ByteVi
 }
 
 Result<void> set_acl(Tree& tree, Ino ino, ByteView name, ByteView value) {
+  // Before the operation is begun: it waits for nothing.
   TRY_ASSIGN(const Acl acl, Acl::decode(value));
   const InodeRef inode = tree.inodes.get(ino);
   TRY_ASSIGN(auto edit, Edit::begin(tree, acl_cost() + attributes_cost_max(kMaxSymlinkSize)));
@@ -132,6 +143,7 @@ Result<void> set_acl(Tree& tree, Ino ino, ByteView name, ByteView value) {
   TRY_ASSIGN(const auto present, find_acl(tree, *inode, name));
   format::Attributes& next = edit.draft(*inode);
   TRY(put_acl(edit, ino, name, acl, present.has_value(), next));
+  // Both in one batch: mode and list never disagree, whatever the crash.
   if (name == kAccessAcl) next.mode = (next.mode & ~0777u) | acl.mode();
   next.ctime = edit.now();
   return edit.commit();
@@ -150,6 +162,7 @@ Result<void> inherit_acl(Tree& tree, Edit& edit, const Inode& directory, Ino ino
   TRY_ASSIGN(auto acl, find_acl(tree, directory, kDefaultAcl));
   if (!acl) return {};
   if (next.is_directory()) TRY(put_acl(edit, ino, kDefaultAcl, *acl, /*there=*/false, next));
+  // The umask is left out: the default list takes its place.
   acl->limit_mode(mode);
   next.mode = (next.mode & ~0777u) | acl->mode();
   return put_acl(edit, ino, kAccessAcl, *acl, /*there=*/false, next);

@@ -14,6 +14,7 @@ constexpr uint32_t kNanoseconds = 1'000'000'000;
 
 Result<void> check_change(const AttrChange& change) {
   using Kind = AttrChange::TimeKind;
+  // The kernel checks that too; a wrong one would not be encoded.
   const bool bad = (change.atime_kind == Kind::kSet && change.atime.nanoseconds >= kNanoseconds) ||
                    (change.mtime_kind == Kind::kSet && change.mtime.nanoseconds >= kNanoseconds);
   if (bad) return fail(ErrorCode::kInvalid);
@@ -27,6 +28,7 @@ void set_time(AttrChange::TimeKind kind, const Time& given, const Time& now, Tim
 }
 
 void set_fields(const AttrChange& change, const Time& now, format::Attributes& a) {
+  // First: a mode that is set in the same call wins.
   if (change.kill_suidgid) kill_suidgid(a);
   if (change.set_mode) a.mode = (a.mode & S_IFMT) | (change.mode & 07777);
   if (change.set_uid) a.uid = change.uid;
@@ -56,6 +58,7 @@ Result<uint64_t> prepare(Tree& tree, Inode& inode, const AttrChange& change) {
     if (change.set_size) room += Resize::room(inode.attributes.chunk_size());
     sweep = change.set_size && sweep_in_the_way(inode.attributes, change.size);
   }
+  // Without a lock or an operation: it has many of its own.
   if (sweep) TRY(finish_sweep(tree, inode));
   return room;
 }
@@ -82,6 +85,7 @@ Result<Attr> setattr(Tree& tree, Ino ino, const AttrChange& change) {
     TRY_ASSIGN(auto edit, Edit::begin(tree, room, Store::OperationKind::kFree));
     const WriteLock lock(inode->mutex);
     TRY(require_usable(*inode));
+    // Somebody cut the file between our look and the lock: the sweep has to be waited for again.
     if (change.set_size && sweep_in_the_way(inode->attributes, change.size)) continue;
     Resize resize(tree, edit);
     if (change.set_size) TRY(resize.plan(*inode, change.size));
@@ -89,6 +93,7 @@ Result<Attr> setattr(Tree& tree, Ino ino, const AttrChange& change) {
     if (tree.options.acl && change.set_mode) TRY(acl_follows_mode(tree, edit, *inode));
     TRY(edit.commit());
     if (change.set_size) resize.apply(*inode);
+    // A use, but for what cp -p and tar do to a file that they have just written.
     if (sets_times(change) && !inode->new_open) tree.evictor.used(ino);
     return to_attr(ino, inode->attributes);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/chunks.h"
 
@@ -12,6 +13,7 @@ namespace {
 constexpr int64_t kDay = 86400;  // seconds
 
 // What holes read as.
+// Shared by all reads, never written; the pieces need no pin.
 std::array<char, 128 << 10> zeros;
 
 void append_zeros(std::vector<Value>& pieces, uint64_t size) {
@@ -33,6 +35,7 @@ Result<void> read_chunk(const Tree& tree, const Inode& inode, uint64_t index, Re
     TRY_ASSIGN(value, load_chunk(tree, inode, index, range));
   }
   if (value.size() != 0) pieces.push_back(value);
+  CHECK(value.size() <= range.length);
   append_zeros(pieces, range.length - value.size());
   return {};
 }
@@ -42,6 +45,7 @@ Result<std::vector<Value>> read_locked(const Tree& tree, const Inode& inode, uin
   const format::Attributes& a = inode.attributes;
   std::vector<Value> pieces;
   if (offset >= a.size) return pieces;
+  // Neither sum overflows: `offset` is below the size here.
   const uint64_t end = offset + std::min(size, a.size - offset);
   while (offset < end) {
     const uint64_t index = offset >> a.chunk_bits;
@@ -65,9 +69,12 @@ Result<uint64_t> write_locked(Tree& tree, Edit& edit, Inode& inode, const WriteR
     REQUIRES(inode.mutex) {
   const uint64_t chunk_size = inode.attributes.chunk_size();
   const uint64_t offset = request.append ? inode.attributes.size : request.offset;
+  // EFBIG, before anything is planned. Below it the sums stay far from 2^64.
   if (offset >= kMaxFileSize) return fail(ErrorCode::kTooLarge);
+  CHECK(chunks != 0);
   const uint64_t room_end = (offset / chunk_size + chunks) * chunk_size;
   const uint64_t end = std::min({offset + request.data.size(), room_end, kMaxFileSize});
+  // Old chunks that wait to be erased would show up again inside the larger file.
   if (sweep_in_the_way(inode.attributes, end)) return 0;
 
   ChunkWrites writes(tree, edit);
@@ -81,11 +88,13 @@ Result<uint64_t> write_locked(Tree& tree, Edit& edit, Inode& inode, const WriteR
     }
     at += length;
   }
+  // Size, `stored` and content in one batch: after a crash the file has all of it or nothing.
   format::Attributes& next = edit.draft(inode);
   next.size = std::max(next.size, end);
   next.mtime = next.ctime = edit.now();
   if (request.kill_suidgid) kill_suidgid(next);
   TRY(writes.commit(inode));
+  CHECK(end > offset);
   return end - offset;
 }
 
@@ -94,10 +103,13 @@ Result<uint64_t> write_piece(Tree& tree, Inode& inode, const WriteRequest& reque
   const uint64_t room_max = tree.store.max_operation_room();
   const uint64_t rest = attributes_cost_max();
   const uint64_t most = room_max > rest ? (room_max - rest) / chunk_cost(chunk_size) : 0;
+  // One at each end may be touched in part.
   const uint64_t touched = request.data.size() / chunk_size + 2;  // at most
+  // At least one, also where the promised room is less than its worst case: the edit then finds out whether it fits.
   const uint64_t chunks = std::clamp<uint64_t>(touched, 1, std::max<uint64_t>(1, most));
   uint64_t written = 0;
   {
+    // A new operation for each piece: commits get their turn in between.
     TRY_ASSIGN(auto edit, Edit::begin(tree, chunks * chunk_cost(chunk_size) + rest));
     const WriteLock lock(inode.mutex);
     TRY(require_regular(inode));
@@ -115,6 +127,7 @@ bool atime_is_old(const format::Attributes& a, const Time& now) {
 }
 
 void touch_atime(Tree& tree, Inode& inode) {
+  // After the read has given its lock back: begin() may wait for a commit, which needs that lock.
   auto edit = Edit::begin(tree, attributes_cost_max());
   if (!edit) return;
   const WriteLock lock(inode.mutex);
@@ -156,8 +169,10 @@ Result<uint64_t> write(Tree& tree, Ino ino, uint64_t offset, ByteView data, bool
     const WriteRequest request{
         .offset = offset + done, .data = data.substr(done), .append = append, .kill_suidgid = kill_suidgid};
     const auto written = write_piece(tree, *inode, request, chunk_size);
+    // A short count, as write(2): what was written before is there.
     if (!written && done == 0) return fail(written.error());
     if (!written) break;
+    CHECK(*written <= data.size() - done);
     done += *written;
   }
   return done;

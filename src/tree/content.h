@@ -12,7 +12,8 @@
 
 namespace cairn::tree {
 
-// As the functions of FileSystem of the same names.
+// As the functions of FileSystem of the same names. The caller holds no mutex and no operation. A read holds the inode
+// shared while it looks up chunks; a write holds it alone for each piece of at most an operation's room.
 Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t size);
 Result<uint64_t> write(Tree& tree, Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid);
 Result<void> fallocate(Tree& tree, Ino ino, uint32_t flags, uint64_t offset, uint64_t length);
@@ -24,6 +25,7 @@ class Resize {
   // Room that it takes at most, bytes; wants the chunk size of the file.
   static uint64_t room(uint64_t chunk_size);
 
+  // Both outlive it.
   Resize(Tree& tree, Edit& edit) : tree_(tree), edit_(edit) {}
   // Size and `stored` of the draft, and the records that go with it. Larger only where no sweep is in the way.
   Result<void> plan(Inode& inode, uint64_t size) REQUIRES(inode.mutex);
@@ -43,6 +45,7 @@ class Resize {
 };
 
 // Under relatime: whether a read at `now` changes the time of last access.
+// mount(8): not after the last change, or a day old.
 bool atime_is_old(const format::Attributes& attributes, const Time& now);
 // Sets it. Best effort: a read does not fail because its time cannot be noted.
 void touch_atime(Tree& tree, Inode& inode) EXCLUDES(inode.mutex);

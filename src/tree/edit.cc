@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 
 namespace cairn::tree {
@@ -10,6 +11,8 @@ namespace cairn::tree {
 Edit::Edit(Tree& tree, Store::Operation operation) : tree_(tree), operation_(std::move(operation)), now_(tree.now()) {}
 
 Result<Edit> Edit::begin(Tree& tree, uint64_t room, Store::OperationKind kind) {
+  // Clipped: the sum of worst cases may be more than a small segment allows although the real change fits. commit()
+  // finds out.
   TRY_ASSIGN(auto operation, tree.store.begin(std::min(room, tree.store.max_operation_room()), kind));
   return Edit(tree, std::move(operation));
 }
@@ -23,6 +26,8 @@ Edit::Draft& Edit::find(Inode& inode) {
   for (Draft& draft : drafts_) {
     if (draft.inode == &inode) return draft;
   }
+  // Within the four that draft() reserved: references to others stay valid.
+  CHECK(drafts_.size() < 4);
   return drafts_.emplace_back(Draft{.inode = &inode, .next = inode.attributes});
 }
 
@@ -49,6 +54,7 @@ void Edit::keep_room() NO_THREAD_SAFETY_ANALYSIS {
     if (draft.erased) continue;
     const uint64_t cost = attributes_cost(draft.next);
     const Inode& inode = *draft.inode;
+    // It waits already, and its room is enough.
     if (!draft.logged && inode.dirty && inode.attributes_kept >= cost) continue;
     if (!draft.logged && !inode.dirty && room_left() >= cost && operation_.keep(cost)) {
       draft.kept = cost;
@@ -62,6 +68,7 @@ void Edit::keep_room() NO_THREAD_SAFETY_ANALYSIS {
 Result<void> Edit::commit() {
   keep_room();
   Result<void> written;
+  // Checked here, where it can still be refused: write() CHECKs it.
   if (batch_.log_cost() > operation_.room()) {
     written = fail(ErrorCode::kNoSpace, "a change is larger than the segments of this store allow");
   } else if (!batch_.empty()) {
@@ -79,6 +86,8 @@ Result<void> Edit::commit() {
 void Edit::apply() NO_THREAD_SAFETY_ANALYSIS {
   for (Draft& draft : drafts_) {
     Inode& inode = *draft.inode;
+    // Nothing from here on can fail: memory follows what the log has.
+    CHECK(inode.loaded);
     inode.attributes = std::move(draft.next);
     if (draft.logged || draft.erased) {
       operation_.reclaim(std::exchange(inode.attributes_kept, 0));
@@ -93,6 +102,7 @@ void Edit::apply() NO_THREAD_SAFETY_ANALYSIS {
       inode.erased = true;
     }
     tree_.dirty.update(inode);
+    // Without a name it cannot be evicted.
     if (draft.erased || inode.attributes.links == 0) tree_.evictor.gone(inode.ino);
     if (draft.erased) tree_.inodes.drop_if_uncounted(inode);
   }

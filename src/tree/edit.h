@@ -16,9 +16,12 @@ class Edit {
  public:
   // `room`: what the records cost at most, bytes; clipped to what the store can promise at once.
   static Result<Edit> begin(Tree& tree, uint64_t room, Store::OperationKind kind = Store::OperationKind::kGrow);
+  // Waits for commits, and for room. Errors as Store::begin().
   Edit(Edit&&) noexcept = default;
   Edit& operator=(Edit&&) = delete;
 
+  // What is put here is committed together with the drafts. Views that are put by reference must live until commit()
+  // has returned.
   [[nodiscard]] WriteBatch& batch() { return batch_; }
   [[nodiscard]] Store::Operation& operation() { return operation_; }
   [[nodiscard]] const Time& now() const { return now_; }
@@ -31,7 +34,8 @@ class Edit {
   // The inode's attributes are erased, and with them the inode. Nothing of it is written back any more.
   void erase(Inode& inode) REQUIRES(inode.mutex);
 
-  // kNoSpace if the change does not fit the room, and the store's errors.
+  // Once. Visible, in the log and in memory, when it returns; nothing has changed after an error. kNoSpace if the
+  // change does not fit the room, and the store's errors.
   Result<void> commit();
 
  private:
@@ -44,7 +48,9 @@ class Edit {
   };
 
   Edit(Tree& tree, Store::Operation operation);
+  // The inode's draft, made of its attributes as they are if there is none.
   Draft& find(Inode& inode) REQUIRES(inode.mutex);
+  // Decides for each draft whether it waits in memory, with room kept for it, or goes into the batch.
   void keep_room();
   void apply();
 

@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/edit.h"
 #include "tree/names.h"
@@ -13,7 +14,8 @@ namespace cairn::tree {
 namespace {
 
 constexpr size_t kMaxDirectories = 3;  // that are locked beside the inode
-constexpr uint64_t kEraseRoom = 64;    // keys of a file that is erased with its last name
+static_assert(kMaxDirectories + 1 <= 4, "InodeLocks holds four");
+constexpr uint64_t kEraseRoom = 64;  // keys of a file that is erased with its last name
 
 struct Name {
   Ino parent = 0;
@@ -35,6 +37,7 @@ struct Victim {
   }
 };
 
+// Whole times, with nanoseconds: files that a build makes within a second have an order too.
 bool not_before(const Time& time, const Time& bound) {
   return std::tie(time.seconds, time.nanoseconds) >= std::tie(bound.seconds, bound.nanoseconds);
 }
@@ -42,6 +45,7 @@ bool not_before(const Time& time, const Time& bound) {
 Result<std::vector<Name>> names_of(const Tree& tree, const Inode& inode) REQUIRES_SHARED(inode.mutex) {
   std::vector<Name> names;
   const format::Attributes& a = inode.attributes;
+  // Already without a name: nothing to take.
   if (a.links == 0) return names;
   if (a.parent != 0) {
     names.push_back({.parent = a.parent, .name = a.name});
@@ -64,6 +68,7 @@ void choose(Tree& tree, std::vector<Name> names, Victim& victim) {
   for (Name& name : names) {
     auto* const place = std::find_if(victim.directories.begin(), victim.directories.end(),
                                      [&](const InodeRef& d) { return !d || d->ino == name.parent; });
+    // A fourth directory: its names wait for the next batch.
     if (place == victim.directories.end()) return;
     if (!*place) *place = tree.inodes.get(name.parent);
     victim.names.push_back(std::move(name));
@@ -76,6 +81,8 @@ bool is_bounded(const EvictRules& rules) {
 
 // Why it has to stay; kEvicted: it need not.
 EvictOutcome judge(const Tree& tree, const Inode& inode, const EvictRules& rules) REQUIRES_SHARED(inode.mutex) {
+  // In this order: what is certain to stay is told apart first, and "young" ends the walk, as all greater numbers are
+  // younger still.
   if (!inode.loaded || inode.life != Life::kAlive || inode.attributes.links == 0) return EvictOutcome::kGone;
   if (!rules.open_too && tree.inodes.opens(inode) != 0) return EvictOutcome::kOpen;
   const format::Attributes& a = inode.attributes;
@@ -109,6 +116,7 @@ Result<void> drop_names(Tree& tree, Edit& edit, const Victim& victim) NO_THREAD_
 // The names are gone: what follows from it.
 void record(Tree& tree, const Victim& victim, Eviction& eviction) NO_THREAD_SAFETY_ANALYSIS {
   Inode& inode = *victim.inode;
+  // Only the kernel's own names are worth telling it about (fusefs/README.md, "Eviction").
   if (tree.inodes.lookups(inode) != 0) {
     for (const Name& name : victim.names) {
       eviction.names.push_back({.parent = name.parent, .name = name.name, .ino = inode.ino});
@@ -123,21 +131,26 @@ void record(Tree& tree, const Victim& victim, Eviction& eviction) NO_THREAD_SAFE
 // False: something changed meanwhile, look again.
 Result<bool> evict_batch(Tree& tree, const Victim& victim, const EvictRules& rules,
                          Eviction& eviction) NO_THREAD_SAFETY_ANALYSIS {
+  // kFree: making room must work on a store that has none.
   TRY_ASSIGN(auto edit, Edit::begin(tree, room_for(victim), Store::OperationKind::kFree));
   const InodeLocks locks(victim.directories[0].get(), victim.directories[1].get(), victim.directories[2].get(),
                          victim.inode.get());
   Inode& inode = *victim.inode;
+  // Again, now that it is locked: somebody may have opened it.
   eviction.outcome = judge(tree, inode, rules);
   if (eviction.outcome != EvictOutcome::kEvicted) return true;
   TRY_ASSIGN(auto names, names_of(tree, inode));
   const bool all = names.size() == victim.names.size();
   names.resize(std::min(names.size(), victim.names.size()));
+  // Renamed or linked since.
   if (names != victim.names) return false;
   const format::Attributes& a = inode.attributes;
+  // Before drop_names(): after it the file has neither.
   if (eviction.names.empty()) {
     eviction.bytes = a.stored;
     eviction.last_use = later(later(a.atime, a.mtime), later(a.btime, a.ctime));
   }
+  CHECK(!victim.names.empty());
   TRY(drop_names(tree, edit, victim));
   record(tree, victim, eviction);
   return all;
@@ -148,6 +161,7 @@ Result<Eviction> evict(Tree& tree, Ino ino, const EvictRules& rules, bool direct
   eviction.directory = directory;
   Victim victim;
   victim.inode = tree.inodes.get(ino);
+  // Each round takes at least one name, or finds that somebody else changed one.
   for (bool done = false; !done;) {
     std::vector<Name> names;
     {

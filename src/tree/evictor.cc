@@ -5,6 +5,7 @@
 #include <deque>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "io/env.h"
 #include "tree/inode_queue.h"
@@ -17,6 +18,7 @@ namespace cairn::tree {
 struct Evictor::Shared {
   explicit Shared(Tree& t) : tree(t), executor(t.store.env().executor()), hand(t, queue, log) {}
 
+  // Jobs that are still queued when the tree goes find `stopping` and end without touching it.
   Tree& tree;  // gone once stopped: only a job that runs uses it
   io::Executor& executor;
   InodeQueue queue;
@@ -31,6 +33,7 @@ struct Evictor::Shared {
   bool scheduled GUARDED_BY(mutex) = false;  // a job is waiting or running
   bool running GUARDED_BY(mutex) = false;    // it is using the tree
   bool stopping GUARDED_BY(mutex) = false;
+  // Kept between batches, so that one request of the store is answered once.
   uint64_t owed = 0;  // bytes that are still to be erased before the store is answered; the running job's
   std::atomic<bool> started = false;
   std::atomic<bool> has_units = false;  // perhaps: without pins and groups nobody looks for them
@@ -47,10 +50,13 @@ Evictor::~Evictor() { (void)stop(); }
 
 void Evictor::start() {
   if (!shared_) return;
+  // Before the store can ask: until the hook is set nobody runs the hand.
   shared_->hand.load();
   Cursor units = shared_->tree.store.scan(format::kind_prefix(0, format::KeyKind::kUnit));
+  // An error counts as "perhaps": looking for pins costs time, not looking could evict one.
   shared_->has_units = units.valid() || !units.status();
   shared_->started = true;
+  // Keeps the state alive, not the tree: stop() takes the hook away first.
   shared_->tree.store.set_room_hook([shared = shared_] {
     {
       const MutexLock lock(shared->mutex);
@@ -62,6 +68,8 @@ void Evictor::start() {
 
 Result<void> Evictor::stop() {
   if (!shared_ || !shared_->started.exchange(false)) return {};
+  // The store does not call any more, then our own job ends; what was asked for is not answered, as nobody waits for
+  // it.
   shared_->tree.store.set_room_hook({});
   {
     const MutexLock lock(shared_->mutex);
@@ -72,6 +80,7 @@ Result<void> Evictor::stop() {
     };
     shared_->executor.wait(shared_->mutex, shared_->changed, ready);
   }
+  // Saving would be refused.
   if (shared_->tree.store.stats().read_only) return {};
   return shared_->hand.save(/*now=*/true);
 }
@@ -79,6 +88,7 @@ Result<void> Evictor::stop() {
 void Evictor::set_listener(std::function<void(const LostName&)> listener) {
   if (!shared_) return;
   const MutexLock lock(shared_->mutex);
+  // A job that runs has its own copy of the old one: the caller may destroy it only when that job has ended.
   shared_->listener = std::move(listener);
   const auto ready = [this] {
     shared_->mutex.assert_held();
@@ -100,6 +110,7 @@ void Evictor::used(Ino ino) {
 }
 
 void Evictor::used_group(Ino ino) {
+  // The way up to the root costs lookups: nobody goes it without need.
   if (!shared_ || !shared_->has_units) return;
   const auto unit = unit_of(shared_->tree, ino);
   if (unit && unit->group != 0) shared_->queue.visit(unit->group);  // an error: it counts as not used
@@ -112,6 +123,7 @@ void Evictor::units_changed() {
 }
 
 void Evictor::released() {
+  // Only somebody who was told "nothing left" has to hear of it.
   if (!shared_ || !shared_->started || !shared_->exhausted.exchange(false)) return;
   shared_->tree.store.evicted(/*more=*/true);
 }
@@ -129,6 +141,7 @@ void Evictor::damaged(Ino ino, const Error& error) {
 void Evictor::want_job(const std::shared_ptr<Shared>& shared) {
   {
     const MutexLock lock(shared->mutex);
+    // One job at a time: the hand is its own.
     if (shared->stopping || shared->scheduled) return;
     shared->scheduled = true;
   }
@@ -147,6 +160,7 @@ void Evictor::run(const std::shared_ptr<Shared>& shared) {
       shared->changed.notify_all();
       return;
     }
+    CHECK(!shared->running);
     shared->running = true;
     damaged.swap(shared->damaged);
     room_wanted = std::exchange(shared->room_wanted, false);
@@ -155,6 +169,7 @@ void Evictor::run(const std::shared_ptr<Shared>& shared) {
   if (!tell) tell = [](const LostName&) {};
   for (const Ino ino : damaged) shared->hand.evict_damaged(ino, tell);
   if (room_wanted) shared->make_room(tell);
+  // No reason to stop: what is lost is an order.
   if (auto saved = shared->hand.save(/*now=*/false); !saved) {
     shared->tree.note_error("eviction_state_not_saved", 0, saved.error());
   }
@@ -170,6 +185,7 @@ void Evictor::run(const std::shared_ptr<Shared>& shared) {
 }
 
 void Evictor::Shared::make_room(const SieveHand::Listener& tell) {
+  // Asked when the work begins: it may have changed since the hook was called.
   if (owed == 0) owed = tree.store.room_deficit();
   const SieveHand::Progress progress = hand.evict_some(owed, has_units, tell);
   if (progress.exhausted) {
@@ -180,6 +196,7 @@ void Evictor::Shared::make_room(const SieveHand::Listener& tell) {
     owed = 0;
     return tree.store.evicted(/*more=*/false);
   }
+  // Less of the two: others (unlink, truncation) make room meanwhile.
   owed = std::min(owed - std::min(owed, progress.freed), tree.store.room_deficit());
   if (owed == 0) return tree.store.evicted(/*more=*/true);
   const MutexLock lock(mutex);

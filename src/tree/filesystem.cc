@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/attributes.h"
 #include "tree/content.h"
@@ -16,6 +17,7 @@ class FileSystem::Impl {
  public:
   Impl(std::unique_ptr<Store> owned, const FsOptions& options) : store(std::move(owned)), tree(*store, options) {}
 
+  // The tree goes before the store that it works on.
   std::unique_ptr<Store> store;
   tree::Tree tree;
   bool closed = false;
@@ -28,6 +30,7 @@ Result<void> find_or_make_root(tree::Tree& tree) {
   const auto root = tree.store.value_size(format::attributes_key(kRootIno));
   if (root) return {};
   if (root.error().code != ErrorCode::kNotFound) return fail(root.error());
+  // Something is there, but no root: making an empty one would hide all of it.
   Cursor cursor = tree.store.scan({});
   cursor.seek(format::inode_prefix(kRootIno));
   if (cursor.valid()) return fail(ErrorCode::kCorrupt, "the root directory is missing: run fsck.cairnfs on the store");
@@ -41,8 +44,10 @@ Result<void> close_tree(tree::Tree& tree) {
     if (!result && first_error) first_error = std::move(result);
   };
   if (!tree.store.stats().read_only) {
+    // The kernel sends no forgets at unmount, so nothing would ever count as unused.
     tree.closing = true;  // what was still open, or counted, is closed now
     note(tree.evictor.stop());
+    // Orphans are erased now, so that the next mount starts clean; what does not get done is done then.
     note(tree.sweeper.resume());
     tree.sweeper.drain();
   }
@@ -61,10 +66,13 @@ FileSystem::~FileSystem() {
 }
 
 Result<std::unique_ptr<FileSystem>> FileSystem::open(std::unique_ptr<Store> store, const FsOptions& options) {
+  CHECK(store != nullptr);
   std::unique_ptr<FileSystem> fs(new FileSystem(std::make_unique<Impl>(std::move(store), options)));
   tree::Tree& tree = fs->impl_->tree;
+  // Before the first change: nothing may be buffered that a commit does not know of.
   tree.store.set_commit_hook([&tree](Store::Operation& operation) { return write_back_all(tree, operation); });
   auto ready = find_or_make_root(tree);
+  // Read-only nothing is swept or evicted: it is for looking.
   if (ready && !tree.store.stats().read_only) ready = tree.sweeper.resume();
   if (ready && !tree.store.stats().read_only) tree.evictor.start();
   if (ready) return fs;
@@ -87,6 +95,7 @@ Result<Attr> FileSystem::lookup(Ino parent, ByteView name) {
 
 void FileSystem::forget(Ino ino, uint64_t count) {
   tree::Tree& tree = impl_->tree;
+  // Given only if that was the last: most calls end here, without the inode's mutex.
   const tree::InodeRef inode = tree.inodes.forget(ino, count);
   if (!inode) return;
   const ReadLock lock(inode->mutex);
@@ -104,6 +113,7 @@ Result<Attr> FileSystem::setattr(Ino ino, const AttrChange& change) {
 Result<Bytes> FileSystem::readlink(Ino ino) { return tree::readlink(impl_->tree, ino); }
 
 Result<Attr> FileSystem::mknod(Ino parent, ByteView name, uint32_t mode, uint64_t rdev, const Caller& caller) {
+  // As mknod(2): directories are EPERM, no type at all is a regular file.
   const uint32_t type = mode & S_IFMT;
   if (type == S_IFDIR) return fail(ErrorCode::kPermission);
   if (type == S_IFLNK || name.empty()) return fail(ErrorCode::kInvalid);
@@ -120,6 +130,7 @@ Result<Attr> FileSystem::mkdir(Ino parent, ByteView name, uint32_t mode, const C
 }
 
 Result<Attr> FileSystem::symlink(Ino parent, ByteView name, ByteView target, const Caller& caller) {
+  // The kernel sends none; it would end the string for whoever reads the link.
   if (target.find('\0') != ByteView::npos) return fail(ErrorCode::kInvalid);
   return tree::make_node(impl_->tree, parent, name, {.mode = S_IFLNK | 0777, .rdev = 0, .target = target}, caller);
 }
@@ -151,6 +162,7 @@ Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
   {
     const ReadLock lock(inode->mutex);
     TRY(require_usable(*inode));
+    // Under the mutex: an eviction, which holds it alone, sees the open or comes before it.
     if (tree.options.opens_counted) tree.inodes.count_open(*inode);
     tree.evictor.used(ino);
     ++tree.traffic.hits;
@@ -161,6 +173,7 @@ Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
   change.set_size = truncate;
   change.kill_suidgid = kill_suidgid;
   auto changed = tree::setattr(tree, ino, change);
+  // The caller got no open, and will not give it back.
   if (!changed) release(ino);
   return changed;
 }
@@ -169,8 +182,10 @@ void FileSystem::release(Ino ino) {
   tree::Tree& tree = impl_->tree;
   const tree::InodeRef inode = tree.options.opens_counted ? tree.inodes.release(ino) : tree.inodes.get(ino);
   if (!inode) return;
+  // What could not go because it was open may go now.
   tree.evictor.released();
   const bool was_new = inode->new_open.exchange(false);
+  // The close of whoever made the file is no use of it: a file that is written once and never read goes first.
   if (!was_new) tree.evictor.used_group(ino);
   {
     const ReadLock lock(inode->mutex);
@@ -191,6 +206,7 @@ Result<std::vector<Value>> FileSystem::read(Ino ino, uint64_t offset, uint64_t s
   if (pieces) {
     for (const Value& piece : *pieces) tree.traffic.bytes_out += piece.size();
   } else if (pieces.error().code == ErrorCode::kCorrupt) {
+    // This reader is told; the next one finds that the file is gone, as a cache's miss.
     tree.evictor.damaged(ino, pieces.error());
   }
   return pieces;
@@ -227,6 +243,7 @@ Result<std::vector<DirEntry>> FileSystem::read_dir(Ino dir, uint64_t cookie, siz
 }
 
 void FileSystem::count_lookup(Ino ino) {
+  // If it went meanwhile the count goes nowhere: the kernel's next request is answered kStale.
   const tree::InodeRef inode = impl_->tree.inodes.get(ino);
   impl_->tree.inodes.count_lookup(*inode);
 }
@@ -269,6 +286,7 @@ Result<FsStats> FileSystem::statfs() {
     out.total_bytes = stats.disk_total;
     out.free_bytes = stats.disk_available;
   }
+  // No share is kept for root.
   out.available_bytes = out.free_bytes;
   out.files = out.total_bytes / kBytesPerFile;
   out.free_files = out.free_bytes / kBytesPerFile;

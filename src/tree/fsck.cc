@@ -33,11 +33,14 @@ Result<void> check_names(io::Env& env, const std::string& path, const FsckOption
   Options open;
   open.read_only = true;
   open.owner = "fsck.cairnfs";
+  // Read-only: as the next mount would see it, recovered in memory.
   auto store = Store::open(env, path, open);
   if (!store) {
     const ErrorCode code = store.error().code;
     if (code == ErrorCode::kBusy || code == ErrorCode::kIo || code == ErrorCode::kOutOfMemory)
       return fail(store.error());
+    // Passes 1 to 3 were content with it, so this is something that only a mount looks at: a finding, not the end of
+    // the check.
     FsckFinding f;
     f.pass = 4;
     f.structure = "store";
@@ -46,6 +49,7 @@ Result<void> check_names(io::Env& env, const std::string& path, const FsckOption
     check.report.findings.push_back(std::move(f));
     return {};
   }
+  // Keys mean paths only with the tree at hand.
   for (const store::DamagedKey& d : check.damaged_keys)
     check.report.findings[d.finding].affected = tree::affected_paths(**store, d.key);
   if (options.progress) options.progress("Pass 4: checking the tree");
@@ -65,6 +69,7 @@ Result<FsckReport> check(io::Env& env, const std::string& path, const FsckOption
     return fail(superblock.error());
   auto lock = store::lock_store(*directory, path, fmt::format("pid {}, fsck.cairnfs", getpid()));
   if (!lock) return fail(lock.error());
+  // Under the same lock as the passes: nobody mounts in between.
   if (options.rebuild_index) TRY(store::rebuild_index(env, *directory, path));
   TRY_ASSIGN(auto check, store::check_store(env, *directory, path, options));
   check.report.rebuilt = options.rebuild_index;
@@ -85,6 +90,7 @@ Result<FsckReport> fsck(const std::filesystem::path& path, const FsckOptions& op
 
 Result<FsckReport> fsck(io::Env& env, const std::string& path, const FsckOptions& options) {
   try {
+    // Nothing is half written then: a rebuild replaces the manifest last.
     return check(env, path, options);
   } catch (const std::bad_alloc&) {
     return fail(ErrorCode::kOutOfMemory, "checking " + path + ": out of memory");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/try.h"
 
 namespace cairn::tree {
@@ -10,6 +11,7 @@ namespace {
 constexpr uint64_t kBlock = 512;           // bytes, the unit of st_blocks
 constexpr uint64_t kDirectoryPage = 4096;  // bytes
 constexpr uint64_t kEntriesPerPage = 64;   // as a directory of ordinary names would have them
+static_assert(kDirectoryPage % kBlock == 0);
 
 uint64_t blocks_of(uint64_t bytes) { return (bytes + kBlock - 1) / kBlock; }
 
@@ -29,6 +31,7 @@ Attr to_attr(Ino ino, const format::Attributes& a) {
   out.btime = a.btime;
   out.size = a.size;
   if (a.is_directory()) {
+    // Programs take 0 for "not supported" (du, find -empty on some); ext4 shows whole blocks.
     out.size = kDirectoryPage * (1 + a.size / kEntriesPerPage);
     out.blocks = blocks_of(out.size);
   } else if (a.is_regular()) {
@@ -45,8 +48,10 @@ Result<void> require_usable(const Inode& inode) {
 
 Result<void> require_directory(const Inode& inode) {
   if (!inode.loaded) return fail(inode.load_error);
+  // Not kNotFound: at ESTALE the kernel looks the name up again, ENOENT would reach the program.
   if (inode.evicted) return fail(ErrorCode::kStale);
   if (!inode.attributes.is_directory()) return fail(ErrorCode::kNotDirectory);
+  // A directory that was removed, but is still somebody's: nothing can be made in it.
   if (inode.life != Life::kAlive) return fail(ErrorCode::kNotFound);
   return {};
 }
@@ -63,8 +68,11 @@ InodeLocks::InodeLocks(Inode* a, Inode* b, Inode* c, Inode* d) NO_THREAD_SAFETY_
   for (Inode* inode : {a, b, c, d}) {
     if (inode != nullptr) held_[count_++] = inode;
   }
+  // One order for all, so that two renames in opposite directions cannot wait for each other.
   std::sort(held_, held_ + count_, [](const Inode* x, const Inode* y) { return x->ino < y->ino; });
   count_ = static_cast<int>(std::unique(held_, held_ + count_) - held_);
+  DCHECK(std::is_sorted(held_, held_ + count_, [](const Inode* x, const Inode* y) { return x->ino < y->ino; }));
+  CHECK(count_ != 0);
   for (int i = 0; i < count_; ++i) held_[i]->mutex.lock();
 }
 

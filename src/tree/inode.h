@@ -25,6 +25,10 @@ enum class Life : uint8_t {
 // Thread-safe: `mutex` guards everything but `ino`. Lock order: an operation of the store (Store::begin) comes first, then
 // the mutex of directory renames, then inodes by ascending number, at most four; store, table and dirty list are leaves.
 // The commit hook takes inode mutexes while every begin() waits: nobody may call begin() while holding one.
+//
+// Attributes and chunks are what readers see; the log has the same, or an older state of them that the next commit
+// replaces (`dirty`, `chunks`). What waits has its room: attributes_kept and the chunks' `kept` are part of what the
+// store keeps (Store::Operation::keep()).
 class Inode : public std::enable_shared_from_this<Inode> {
  public:
   explicit Inode(Ino number) : ino(number) {}
@@ -34,6 +38,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
   const Ino ino;
   SharedMutex mutex;
 
+  // Valid if `loaded`; else load_error says why not, and every operation answers that.
   format::Attributes attributes GUARDED_BY(mutex);
   Life life GUARDED_BY(mutex) = Life::kAlive;
   bool evicted GUARDED_BY(mutex) = false;   // dying because of that: whoever comes now is to look its name up again
@@ -41,8 +46,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   Error load_error GUARDED_BY(mutex);       // valid if !loaded
   bool loaded GUARDED_BY(mutex) = false;
 
-  bool dirty GUARDED_BY(mutex) = false;                     // attributes differ from the log's
-  uint64_t attributes_kept GUARDED_BY(mutex) = 0;           // room in the log kept for them, bytes
+  bool dirty GUARDED_BY(mutex) = false;            // attributes differ from the log's
+  uint64_t attributes_kept GUARDED_BY(mutex) = 0;  // room in the log kept for them, bytes
+  // Only of regular files; each replaces what the log has of that chunk.
   std::map<uint64_t, DirtyChunk> chunks GUARDED_BY(mutex);  // by index
   uint64_t sweep_next GUARDED_BY(mutex) = 0;                // chunks in sweep_from..sweep_next-1 are erased already
 
@@ -52,15 +58,18 @@ class Inode : public std::enable_shared_from_this<Inode> {
   std::atomic<bool> erased = false;  // its keys are gone; only counts keep the object
 };
 
+// Life only ever goes forward, but for link(), which gives a file made by O_TMPFILE its first name.
 using InodeRef = std::shared_ptr<Inode>;
 
 // Tells the analysis about locks that it cannot follow (see InodeLocks).
 inline void assume_locked(const Inode& inode) ASSERT_CAPABILITY(inode.mutex) { (void)inode; }
 
-// What stat(2) shows.
+// What stat(2) shows. The size of a directory grows with its entries; blocks are logical, so that tar does not take a
+// file for a hole.
 Attr to_attr(Ino ino, const format::Attributes& attributes);
 
 // kStale if the inode is gone, or the error that kept it from being loaded.
+// All three: to be called under the mutex, and again after it was given back.
 Result<void> require_usable(const Inode& inode) REQUIRES_SHARED(inode.mutex);
 // The same, and kNotDirectory; kNotFound if the directory was removed.
 Result<void> require_directory(const Inode& inode) REQUIRES_SHARED(inode.mutex);
@@ -70,6 +79,7 @@ Result<void> require_regular(const Inode& inode) REQUIRES_SHARED(inode.mutex);
 // Holds the mutexes of up to four inodes, taken in the fixed order; doubles and nulls are fine.
 class InodeLocks {
  public:
+  // Waits for them in ascending order of their numbers. The objects outlive it.
   InodeLocks(Inode* a, Inode* b, Inode* c = nullptr, Inode* d = nullptr);
   ~InodeLocks();
   InodeLocks(const InodeLocks&) = delete;

@@ -31,6 +31,7 @@ class InodeQueue {
   // `first_new`: all numbers below are older than this run. Once, before the first next().
   void start(Ino hand, Ino first_new) EXCLUDES(mutex_);
 
+  // O(log pages); none of them waits.
   void add(Ino ino) EXCLUDES(mutex_);  // not visited yet
   void remove(Ino ino) EXCLUDES(mutex_);
   void visit(Ino ino) EXCLUDES(mutex_);
@@ -45,10 +46,12 @@ class InodeQueue {
     Ino ino = 0;
     Ino end = 0;
   };
+  // Moves the hand on, over any number of pages without a candidate: O(pages) at worst.
   Step next() EXCLUDES(mutex_);
   // Of the numbers from `first` to `end` - 1, exactly `live` are there. `first` is what a kUnknown step asked for.
   void scanned(Ino first, Ino end, const std::vector<Ino>& live) EXCLUDES(mutex_);
 
+  // Where the next step begins.
   [[nodiscard]] Ino hand() const EXCLUDES(mutex_);
   void set_hand(Ino ino) EXCLUDES(mutex_);
   [[nodiscard]] uint64_t size() const EXCLUDES(mutex_);  // numbers known to be there
@@ -61,15 +64,18 @@ class InodeQueue {
  private:
   static constexpr uint64_t kWordBits = 64;
   using Bits = std::array<uint64_t, kPageInodes / kWordBits>;
+  // 1 KiB for 4096 numbers. Dropped when nothing lives in it and no visit is left to save.
   struct Page {
     Bits live = {};
     Bits visited = {};
     uint64_t count = 0;  // of live ones
   };
   static bool is_empty(const Page& page);
+  // Idempotent.
   void set_live(Ino ino) REQUIRES(mutex_);
   // First and end of what is not known at or behind the hand; kEnd if all is.
   [[nodiscard]] std::pair<Ino, Ino> unknown() const REQUIRES(mutex_);
+  // See the .cc.
   Ino walk(uint64_t number, Page& page, Ino end) REQUIRES(mutex_);
   void drop_if_empty(std::map<uint64_t, Page>::iterator page) REQUIRES(mutex_);
 
@@ -78,7 +84,8 @@ class InodeQueue {
   std::set<uint64_t> changed_ GUARDED_BY(mutex_);  // pages whose visits were not taken since
   Ino hand_ GUARDED_BY(mutex_) = 0;                // the next one to look at
   uint64_t size_ GUARDED_BY(mutex_) = 0;
-  // Known are [0, low_), [start_, high_), and [first_new_, ...).
+  // Known are [0, low_), [start_, high_), and [first_new_, ...), with low_ <= start_ <= high_ <= first_new_: the hand
+  // began at start_, so what lies behind it is learnt first.
   Ino start_ GUARDED_BY(mutex_) = 0;
   Ino first_new_ GUARDED_BY(mutex_) = 0;
   Ino low_ GUARDED_BY(mutex_) = 0;

@@ -69,6 +69,7 @@ void InodeTable::withdraw_failed(const Inode& inode) {
   Shard& shard = shard_of(inode.ino);
   const MutexLock lock(shard.mutex);
   const auto found = shard.slots.find(inode.ino);
+  // Somebody else's object by now: a file of that number was published meanwhile.
   if (found == shard.slots.end() || found->second.inode.get() != &inode) return;
   drop_object(shard, found->second);
   if (!found->second.counted()) shard.slots.erase(found);
@@ -106,6 +107,7 @@ void InodeTable::count_open(const Inode& inode) {
   Shard& shard = shard_of(inode.ino);
   const MutexLock lock(shard.mutex);
   const auto found = shard.slots.find(inode.ino);
+  // The caller holds a reference, and an object that is referenced is not trimmed.
   CHECK(found != shard.slots.end() && found->second.inode.get() == &inode);
   ++found->second.opens;
 }
@@ -130,6 +132,7 @@ InodeRef InodeTable::forget(Ino ino, uint64_t n) {
   const auto found = shard.slots.find(ino);
   if (found == shard.slots.end() || found->second.lookups == 0) return nullptr;
   Slot& slot = found->second;
+  // Clipped: the kernel's word about its own counts is taken, but never below zero (hazard 41).
   slot.lookups -= std::min(n, slot.lookups);
   return slot.lookups == 0 ? uncounted(shard, ino) : nullptr;
 }
@@ -147,6 +150,7 @@ InodeRef InodeTable::release(Ino ino) {
 // One kind of count of `ino` has just become zero.
 InodeRef InodeTable::uncounted(Shard& shard, Ino ino) {
   const auto found = shard.slots.find(ino);
+  CHECK(found != shard.slots.end());
   InodeRef inode = found->second.inode;
   if (found->second.counted()) return inode;
   if (inode && inode->erased) drop_object(shard, found->second);
@@ -155,12 +159,14 @@ InodeRef InodeTable::uncounted(Shard& shard, Ino ino) {
 }
 
 void InodeTable::put(Shard& shard, Ino ino, Slot& slot, const InodeRef& inode) {
+  DCHECK(slot.inode == nullptr);
   shard.recent.push_front(ino);
   slot.inode = inode;
   slot.position = shard.recent.begin();
 }
 
 void InodeTable::drop_object(Shard& shard, Slot& slot) {
+  CHECK(slot.inode != nullptr);
   shard.recent.erase(slot.position);
   slot.inode.reset();
 }
@@ -168,6 +174,7 @@ void InodeTable::drop_object(Shard& shard, Slot& slot) {
 // Dirty inodes and those in use are referenced from elsewhere too; a reference that only the table has can gain no other, as
 // that takes the shard's mutex.
 void InodeTable::trim(Shard& shard) const {
+  // Bounded: with everything in use the table is larger for a while, and nobody waits for it.
   constexpr int kTries = 8;
   for (int i = 0; i < kTries && shard.recent.size() > objects_max_; ++i) {
     const auto last = std::prev(shard.recent.end());

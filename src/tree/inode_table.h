@@ -19,11 +19,13 @@ namespace cairn::tree {
 // knows, as it may know millions, keeps nothing but its count. Thread-safe; `store` outlives it.
 class InodeTable {
  public:
+  // `objects_max` is divided among the shards, so it holds about.
   InodeTable(const Store& store, uint64_t objects_max);
 
   // The inode, read from the store if need be. A failure to read is kept in the object: require_usable() tells, once locked.
   InodeRef get(Ino ino);
   // A new inode, complete and locked by the caller, with its first counts. Its number was never given out before.
+  // Before its edit is committed, so that whoever finds its name finds this object; withdraw() if the commit fails.
   void publish(const InodeRef& inode, uint64_t lookups, uint64_t opens);
   // Takes back a publish(), counts and all.
   void withdraw(const Inode& inode);
@@ -58,18 +60,23 @@ class InodeTable {
     std::list<Ino> recent GUARDED_BY(mutex);  // those with an object; most recently used first
   };
 
+  // A thread that reads an inode holds no shard's mutex meanwhile, only the inode's.
   static constexpr size_t kShards = 64;
   [[nodiscard]] Shard& shard_of(Ino ino) { return shards_[ino % kShards]; }
   [[nodiscard]] const Shard& shard_of(Ino ino) const { return shards_[ino % kShards]; }
 
+  // Reads the attributes, or notes why they cannot be read.
   void load(Inode& inode) REQUIRES(inode.mutex);
   void withdraw_failed(const Inode& inode);
   // The slot gets an object, or its object is used again.
   static void put(Shard& shard, Ino ino, Slot& slot, const InodeRef& inode) REQUIRES(shard.mutex);
   static void drop_object(Shard& shard, Slot& slot) REQUIRES(shard.mutex);
+  // Drops the least recently used objects that can be loaded again, until the bound holds or a few were looked at.
   void trim(Shard& shard) const REQUIRES(shard.mutex);
+  // Gives the inode, and forgets what nothing is left of.
   InodeRef uncounted(Shard& shard, Ino ino) REQUIRES(shard.mutex);
 
+  // A slot has counts, an object, or both; one with neither goes.
   const Store& store_;
   const uint64_t objects_max_;  // for each shard
   std::array<Shard, kShards> shards_;

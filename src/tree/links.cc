@@ -2,6 +2,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/chunks.h"
 #include "tree/names.h"
@@ -9,12 +10,14 @@
 namespace cairn::tree {
 namespace {
 
+// One batch then: the file is gone with its name, and no sweep has to come back for it.
 constexpr uint64_t kErasedAtOnce = 64;  // keys of a file that goes with its last name
 
 // All keys of the inode but its attributes, if they are few; nothing if they are many.
 Result<std::optional<std::vector<Bytes>>> few_keys(const Tree& tree, const Inode& inode) REQUIRES_SHARED(inode.mutex) {
   std::vector<Bytes> keys;
   const format::Attributes& a = inode.attributes;
+  // What there is follows from the attributes, without a scan: the case of nearly every file.
   const bool only_chunks = a.xattrs == 0 && (a.is_directory() || a.links <= 1);
   if (only_chunks && (!a.is_regular() || (is_dense(a) && !a.patched && a.sweep_from == format::kNoSweep))) {
     if (!a.is_regular()) return std::optional(std::move(keys));
@@ -89,6 +92,7 @@ void remove_name(Edit& edit, Inode& directory, ByteView name, const format::Entr
   edit.batch().erase(format::entry_key(directory.ino, name));
   edit.batch().erase(format::listing_key(directory.ino, entry.cookie));
   format::Attributes& next = edit.draft(directory);
+  // Counts of a damaged directory may be wrong: fsck says so, and removing names goes on.
   if (next.size > 0) --next.size;
   if (entry.type == S_IFDIR && next.links > 2) --next.links;
   next.mtime = next.ctime = edit.now();
@@ -99,6 +103,7 @@ Result<void> drop_link(Tree& tree, Edit& edit, Inode& inode, Ino parent, ByteVie
   next.ctime = edit.now();
   if (next.is_directory() || next.links <= 1) {
     TRY_ASSIGN(const bool erased, erase_now(tree, edit, inode));
+    // In the same batch as the name: a crash leaves it named, or listed to be erased, never lost.
     if (!erased) edit.batch().put(format::orphan_key(inode.ino), format::encode_marker());
     if (!erased) edit.log(inode);
     next.links = 0;
@@ -109,6 +114,7 @@ Result<void> drop_link(Tree& tree, Edit& edit, Inode& inode, Ino parent, ByteVie
   const Bytes gone = format::back_link_key(inode.ino, parent, name);
   edit.batch().erase(gone);
   edit.log(inode);
+  // With one name left it knows that one itself again, and the last back link goes.
   if (--next.links > 1) return {};
   auto other = other_back_link(tree, inode, gone);
   // A name that is lost for good must not keep the others from being removed (fsck finds it); one that only could not be
@@ -126,6 +132,7 @@ Result<void> drop_link(Tree& tree, Edit& edit, Inode& inode, Ino parent, ByteVie
 
 void after_drop(Tree& tree, Inode& inode) {
   if (inode.attributes.links != 0 || inode.erased) return;
+  DCHECK(inode.life != Life::kDying || inode.erased);
   inode.life = Life::kUnlinked;
   inode.linkable = false;
   if (!tree.in_use(inode)) tree.sweeper.submit(inode.ino);
@@ -135,6 +142,7 @@ void after_eviction(Tree& tree, Inode& inode) {
   if (inode.attributes.links != 0) return;
   const bool in_use = tree.in_use(inode);
   after_drop(tree, inode);
+  // Who has it open keeps it; to all others it is gone at once.
   inode.evicted = tree.inodes.opens(inode) == 0;
   if (!inode.evicted || inode.erased) return;
   inode.life = Life::kDying;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/content.h"
 
@@ -21,6 +22,7 @@ tl::unexpected<Error> dangling(Ino directory, const format::Entry& entry) {
 }
 
 constexpr uint64_t kEraseRoom = 64;  // keys of a file that is erased with its last name
+static_assert(kTries > 1);
 
 struct Removal {
   Ino parent = 0;
@@ -41,6 +43,7 @@ Result<bool> try_remove(Tree& tree, const Removal& removal) {
   const InodeRef directory = tree.inodes.get(removal.parent);
   TRY_ASSIGN(const format::Entry entry, peek_entry(tree, *directory, removal.name));
   const InodeRef child = tree.inodes.get(entry.ino);
+  // The worst case, before anything is locked: its attributes may be logged, or the inode erased with its chunks.
   const uint64_t target = entry.type == S_IFLNK ? kMaxSymlinkSize : 0;
   const uint64_t room = name_cost(removal.name.size()) + name_cost(kMaxNameSize) + attributes_cost_max() +
                         attributes_cost_max(target) + drop_cost() + kEraseRoom * log_cost(format::kChunkKeySize, 0);
@@ -49,6 +52,7 @@ Result<bool> try_remove(Tree& tree, const Removal& removal) {
   assume_locked(*directory);
   assume_locked(*child);
   TRY(require_directory(*directory));
+  // What was looked at without its lock is looked at again under it (hazard 4).
   TRY_ASSIGN(const format::Entry again, find_entry(tree, *directory, removal.name));
   if (again != entry) return false;
   if (auto usable = require_usable(*child); !usable) {
@@ -59,12 +63,14 @@ Result<bool> try_remove(Tree& tree, const Removal& removal) {
   remove_name(edit, *directory, removal.name, entry);
   TRY(drop_link(tree, edit, *child, removal.parent, removal.name));
   TRY(edit.commit());
+  // Behind the commit: only now it really has no name.
   after_drop(tree, *child);
   return true;
 }
 
 Result<void> remove(Tree& tree, const Removal& removal) {
   TRY(format::check_name(removal.name));
+  // Ends: each round somebody else has changed the name, or it is gone.
   for (;;) {
     TRY_ASSIGN(const bool done, try_remove(tree, removal));
     if (done) return {};
@@ -73,6 +79,7 @@ Result<void> remove(Tree& tree, const Removal& removal) {
 
 // The attributes of what read_dir found. An inode that was removed meanwhile, or is damaged, has none: ino 0.
 void read_attributes(Tree& tree, const std::vector<DirEntry>& entries, std::vector<Attr>& attrs) {
+  // One inode at a time, and without the directory's lock: a listing of a large one does not stop others.
   attrs.reserve(entries.size());
   for (const DirEntry& entry : entries) {
     const InodeRef inode = tree.inodes.get(entry.ino);
@@ -84,12 +91,14 @@ void read_attributes(Tree& tree, const std::vector<DirEntry>& entries, std::vect
 Result<std::vector<DirEntry>> list(const Tree& tree, const Inode& directory, uint64_t cookie, size_t max)
     REQUIRES_SHARED(directory.mutex) {
   std::vector<DirEntry> out;
+  // Behind it there is no cookie, and adding one would begin again at the front.
   if (cookie == UINT64_MAX) return out;
   Cursor cursor = tree.store.scan(format::kind_prefix(directory.ino, format::KeyKind::kListing));
   for (cursor.seek(format::listing_key(directory.ino, cookie + 1)); cursor.valid() && out.size() < max; cursor.next()) {
     TRY_ASSIGN(const auto key, format::decode_tree_key(cursor.key()));
     TRY_ASSIGN(const Value value, cursor.value());
     TRY_ASSIGN(const auto listing, format::decode_listing(value.view()));
+    DCHECK(key.number > cookie);
     out.push_back({.name = Bytes(listing.name), .ino = listing.ino, .type = listing.type, .cookie = key.number});
   }
   TRY(cursor.status());
@@ -111,6 +120,7 @@ Result<format::Entry> peek_entry(Tree& tree, Inode& directory, ByteView name) {
 
 Result<Attr> lookup(Tree& tree, Ino parent, ByteView name) {
   if (name.size() > kMaxNameSize) return fail(ErrorCode::kNameTooLong);
+  // Such a name cannot exist; the kernel asks for "." and ".." of its own.
   if (!format::check_name(name)) return fail(ErrorCode::kNotFound);
   const InodeRef directory = tree.inodes.get(parent);
   format::Entry entry;
@@ -121,6 +131,7 @@ Result<Attr> lookup(Tree& tree, Ino parent, ByteView name) {
     const auto usable = require_usable(*child);
     if (!usable && usable.error().code != ErrorCode::kStale) return fail(usable.error());
     if (!usable || child->life != Life::kAlive) continue;
+    // Under the child's lock: an eviction, which holds it alone, sees the count or comes before it.
     tree.inodes.count_lookup(*child);
     if (child->attributes.is_directory()) tree.note_use(*child);
     return to_attr(entry.ino, child->attributes);

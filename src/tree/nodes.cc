@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/acl.h"
 #include "tree/names.h"
@@ -15,11 +16,13 @@ namespace {
 format::Attributes new_attributes(const Tree& tree, const NewNode& node, const Caller& caller, const Time& now) {
   format::Attributes a;
   const uint32_t type = node.mode & S_IFMT;
+  // symlink(7): the mode of a link is of no use, and always 0777.
   a.mode = type == S_IFLNK ? S_IFLNK | 0777 : type | (node.mode & 07777 & ~caller.umask);
   a.uid = caller.uid;
   a.gid = caller.gid;
   a.links = type == S_IFDIR ? 2 : 1;
   a.size = node.target.size();
+  // Of other types it would not be encoded.
   a.rdev = type == S_IFCHR || type == S_IFBLK ? node.rdev : 0;
   a.atime = a.mtime = a.ctime = a.btime = now;
   a.chunk_bits = type == S_IFREG ? tree.chunk_bits : 0;
@@ -32,16 +35,20 @@ format::Attributes new_attributes(const Tree& tree, const NewNode& node, const C
 Result<Attr> add_inode(Tree& tree, Edit& edit, Ino ino, format::Attributes attributes, bool open) {
   const auto inode = std::make_shared<Inode>(ino);
   const WriteLock lock(inode->mutex);
+  CHECK(ino > kRootIno);
   edit.batch().put(format::attributes_key(ino), format::encode_attributes(attributes));
+  CHECK((attributes.mode & S_IFMT) != 0);
   inode->attributes = std::move(attributes);
   inode->loaded = true;
   inode->linkable = inode->attributes.links == 0;
   if (inode->linkable) inode->life = Life::kUnlinked;
   inode->new_open = open;
+  // Its number is known to nobody, but may be guessed: who guesses it waits for the lock.
   tree.inodes.publish(inode, 1, open ? 1 : 0);
   if (auto made = edit.commit(); !made) {
     inode->loaded = false;
     inode->load_error = Error(ErrorCode::kStale);
+    // Whoever has found it meanwhile sees that it never was.
     tree.inodes.withdraw(*inode);
     return fail(std::move(made).error());
   }
@@ -60,6 +67,8 @@ Result<void> check_free(const Tree& tree, const Inode& directory, ByteView name)
 }  // namespace
 
 void inherit_group(format::Attributes& a, const format::Attributes& directory) {
+  // inode(7): and directories hand the bit on.
+  DCHECK(directory.is_directory());
   if ((directory.mode & S_ISGID) == 0) return;
   a.gid = directory.gid;
   if (a.is_directory()) a.mode |= S_ISGID;
@@ -81,10 +90,12 @@ Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& nod
   if (!unnamed) TRY(check_free(tree, *directory, name));
   tree.note_use(*directory);
 
+  // Also the cookie of its first name: listings run in the order in which files were made, which is that of the log.
   const Ino ino = tree.store.next_number();
   if (tree.options.acl && !S_ISLNK(node.mode)) TRY(inherit_acl(tree, edit, *directory, ino, node.mode, a));
   if (unnamed) {
     a.links = 0;
+    // Until it has a name it is an orphan: a crash leaves nothing behind.
     edit.batch().put(format::orphan_key(ino), format::encode_marker());
   } else {
     a.parent = parent;
@@ -96,6 +107,7 @@ Result<Attr> make_node(Tree& tree, Ino parent, ByteView name, const NewNode& nod
 
 Result<void> make_root(Tree& tree) {
   TRY_ASSIGN(auto edit, Edit::begin(tree, attributes_cost_max()));
+  // Whoever mounts first, as with mkfs.ext4 -E root_owner.
   const Caller owner{.uid = geteuid(), .gid = getegid(), .umask = 0};
   format::Attributes root = new_attributes(tree, {.mode = S_IFDIR | 0755, .rdev = 0, .target = {}}, owner, edit.now());
   root.parent = kRootIno;
@@ -123,6 +135,7 @@ Result<Attr> link(Tree& tree, Ino ino, Ino new_parent, ByteView new_name) {
   TRY(require_usable(*inode));
   TRY(require_directory(*directory));
   TRY(check_free(tree, *directory, new_name));
+  // linkat(2): a file that lost its last name gets no other.
   if (inode->life == Life::kUnlinked && !inode->linkable) return fail(ErrorCode::kNotFound);
 
   format::Attributes& next = edit.log(*inode);
@@ -133,6 +146,7 @@ Result<Attr> link(Tree& tree, Ino ino, Ino new_parent, ByteView new_name) {
     next.parent = new_parent;
     next.name = new_name;
   } else {
+    // Its second name: from now on both are back links, and the attributes name none.
     if (next.parent != 0) {
       edit.batch().put(format::back_link_key(ino, next.parent, next.name), format::encode_marker());
       next.parent = 0;
@@ -145,6 +159,7 @@ Result<Attr> link(Tree& tree, Ino ino, Ino new_parent, ByteView new_name) {
   if (std::exchange(inode->linkable, false)) tree.evictor.made(ino);
   tree.evictor.used(ino);
   tree.note_use(*directory);
+  DCHECK(inode->attributes.links != 0);
   inode->life = Life::kAlive;
   tree.inodes.count_lookup(*inode);
   return to_attr(ino, inode->attributes);

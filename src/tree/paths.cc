@@ -28,6 +28,7 @@ std::string nowhere(Ino ino) { return fmt::format("(inode {})", ino); }
 // "/a/b" for the directory b in a; "" for the root.
 std::string directory_path(const Store& store, Ino ino) {
   std::vector<std::string> names;
+  // Bounded by kDepthMax, as damage may have made a circle of the parents.
   for (; ino != kRootIno;) {
     const auto a =
         names.size() < kDepthMax ? attributes_of(store, ino) : Result<format::Attributes>(fail(ErrorCode::kCorrupt));
@@ -51,6 +52,7 @@ std::vector<Place> back_links(const Store& store, Ino ino) {
   std::vector<Place> places;
   Cursor cursor = store.scan(format::kind_prefix(ino, format::KeyKind::kBackLink));
   for (; cursor.valid(); cursor.next()) {
+    // What cannot be read is left out: the report is about damage, and goes on.
     if (const auto key = format::decode_tree_key(cursor.key())) {
       places.push_back({.parent = key->number, .name = Bytes(key->name)});
     }
@@ -75,6 +77,8 @@ std::vector<Place> entries_naming(const Store& store, Ino ino) {
 
 std::vector<Place> places_of(const Store& store, Ino ino) {
   const auto a = attributes_of(store, ino);
+  // Its attributes say it, or its back links. Only with both lost all entries are looked through, which takes as long
+  // as the tree is large.
   if (a && a->parent != 0) return {{.parent = a->parent, .name = a->name}};
   if (a && a->links == 0) return {};
   auto places = back_links(store, ino);
@@ -94,6 +98,7 @@ std::vector<std::string> paths_of(const Store& store, Ino ino) {
 std::vector<std::string> affected_paths(const Store& store, ByteView key) {
   const auto parts = format::decode_tree_key(key);
   if (!parts || parts->kind == format::KeyKind::kOrphan) return {};
+  // The entry itself is damaged: the path is that of the name, whatever it led to.
   if (parts->kind == format::KeyKind::kEntry) {
     return {path_of(store, {.parent = parts->ino, .name = Bytes(parts->name)})};
   }

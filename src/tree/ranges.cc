@@ -1,6 +1,7 @@
 // Holes: making them (fallocate) and finding them (lseek).
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/chunks.h"
 #include "tree/content.h"
@@ -13,6 +14,7 @@ constexpr uint64_t kErasedAtOnce = 64;  // chunks in one operation
 // Extends the file up to `size`, if it is shorter. Its times move in either case, as with ext4.
 Result<void> extend(Tree& tree, Inode& inode, uint64_t size) {
   for (;;) {
+    // Chunks behind the old end must be gone before the file covers them again.
     TRY(finish_sweep(tree, inode));
     using Kind = Store::OperationKind;
     TRY_ASSIGN(auto edit, Edit::begin(tree, attributes_cost_max(), size == 0 ? Kind::kFree : Kind::kGrow));
@@ -40,7 +42,9 @@ Result<void> zero_in_chunk(Tree& tree, Inode& inode, uint64_t index, uint64_t be
   TRY_ASSIGN(const uint64_t length, chunk_length(tree, inode, index));
   format::Attributes& next = edit.draft(inode);
   next.mtime = next.ctime = edit.now();
+  CHECK(begin < end);
   ChunkWrites writes(tree, edit);
+  // Only over what is there: behind it the chunk reads as zeros already.
   const Bytes zeros(length > begin ? std::min(length, end) - begin : 0, '\0');
   if (!zeros.empty()) {
     if (auto planned = writes.plan(inode, index, begin, zeros); !planned) {
@@ -61,8 +65,11 @@ Result<uint64_t> erase_some(Tree& tree, Inode& inode, uint64_t first, uint64_t l
   format::Attributes& next = edit.draft(inode);
   next.mtime = next.ctime = edit.now();
   last = std::min(last, chunks_in(inode.attributes, inode.attributes.size));
+  // At least one whole chunk with all its patches, or nothing would ever be erased.
+  static_assert(format::kMaxPatches + 1 <= kErasedAtOnce, "one chunk with all its patches goes in one operation");
   const uint64_t most = std::clamp<uint64_t>(room / erase_cost(), format::kMaxPatches + 1, kErasedAtOnce);
   TRY_ASSIGN(const auto logged, logged_keys(tree, inode, first, last, most));
+  CHECK(logged.complete || !logged.keys.empty());
   const uint64_t end = logged.complete ? last : logged.keys.back().index + 1;
   TRY(erase_chunks(tree, edit, inode, logged.keys, first, end));
   TRY(edit.commit());
@@ -78,9 +85,11 @@ Result<void> make_hole(Tree& tree, Inode& inode, uint64_t offset, uint64_t end) 
     TRY(require_regular(inode));
     chunk_size = inode.attributes.chunk_size();
     end = std::min(end, inode.attributes.size);
+    // Up to the end of the file the last chunk goes as a whole.
     if (end == inode.attributes.size) end = (end + chunk_size - 1) / chunk_size * chunk_size;
   }
   if (offset >= end) return {};
+  CHECK(chunk_size != 0);
   const uint64_t first = offset / chunk_size;
   const uint64_t last = end / chunk_size;
   if (first == last) return zero_in_chunk(tree, inode, first, offset % chunk_size, end % chunk_size);
@@ -100,6 +109,7 @@ Result<void> check_room(Tree& tree, const Inode& inode, uint64_t offset, uint64_
   const uint64_t free =
       stats.limit != 0 ? stats.limit - std::min(stats.limit, stats.allocated_bytes) : stats.disk_available;
   const uint64_t end = offset + length;
+  // Only what is beyond the end: holes inside may be there already, and are told apart by writing.
   const uint64_t more = end > inode.attributes.size ? std::min(length, end - inode.attributes.size) : 0;
   if (more > free) return fail(ErrorCode::kNoSpace);
   return {};

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/names.h"
 
@@ -60,6 +61,7 @@ Result<bool> unchanged(const Tree& tree, const Side& side) REQUIRES_SHARED(side.
 
 // kInvalid if `directory` is `top` or below it. Needs Tree::directory_moves, so that no way up changes meanwhile.
 Result<void> check_not_below(Tree& tree, Ino directory, Ino top) REQUIRES(tree.directory_moves) {
+  // One inode at a time: the parents stand still, as Tree::directory_moves is held.
   for (uint64_t depth = 0; depth < kDepthMax; ++depth) {
     if (directory == top) return fail(ErrorCode::kInvalid);
     if (directory == kRootIno) return {};
@@ -87,6 +89,7 @@ Result<void> check_usable(const Side& side) REQUIRES_SHARED(side.child->mutex) {
 }
 
 Result<void> check_replace(const Move& move) REQUIRES_SHARED(move.to.child->mutex) {
+  CHECK(!move.exchange());
   if (move.from.is_directory() && !move.to.is_directory()) return fail(ErrorCode::kNotDirectory);
   if (!move.from.is_directory() && move.to.is_directory()) return fail(ErrorCode::kIsDirectory);
   if (move.to.is_directory() && move.to.child->attributes.size != 0) return fail(ErrorCode::kNotEmpty);
@@ -96,6 +99,7 @@ Result<void> check_replace(const Move& move) REQUIRES_SHARED(move.to.child->mute
 // What is left under the old name so that overlayfs does not see through it.
 void add_whiteout(Tree& tree, Edit& edit, const Move& move) REQUIRES(move.from.directory->mutex) {
   format::Attributes a;
+  // A character device 0/0, as overlayfs wants it.
   a.mode = S_IFCHR;
   a.uid = move.caller.uid;
   a.gid = move.caller.gid;
@@ -104,6 +108,7 @@ void add_whiteout(Tree& tree, Edit& edit, const Move& move) REQUIRES(move.from.d
   a.atime = a.mtime = a.ctime = a.btime = edit.now();
   a.parent = move.from.directory->ino;
   a.name = move.from.name;
+  CHECK(move.from.directory->attributes.is_directory());
   const Ino ino = tree.store.next_number();
   edit.batch().put(format::attributes_key(ino), format::encode_attributes(a));
   tree.evictor.made(ino);
@@ -113,7 +118,9 @@ void add_whiteout(Tree& tree, Edit& edit, const Move& move) REQUIRES(move.from.d
 // Puts what was at `from` to `to`. The old names are removed already.
 void put_name(Tree& tree, Edit& edit, const Side& from, const Side& to)
     REQUIRES(to.directory->mutex, from.child->mutex) {
+  CHECK(from.entry && from.child);
   format::Entry entry = *from.entry;
+  // A new name gets a new place in the listing: whoever lists the directory meanwhile sees it, or has seen the old one.
   entry.cookie = tree.store.next_number();
   add_name(edit, *to.directory, to.name, entry);
   move_back_link(edit, *from.child, from.directory->ino, from.name, to.directory->ino, to.name);
@@ -128,6 +135,7 @@ Result<void> move_locked(Tree& tree, Edit& edit, const Move& move) NO_THREAD_SAF
   const bool replace = to.child && !move.exchange();
   if (replace) TRY(check_replace(move));
 
+  CHECK(from.child && from.entry);
   remove_name(edit, *from.directory, from.name, *from.entry);
   if (to.child) remove_name(edit, *to.directory, to.name, *to.entry);
   if (replace) TRY(drop_link(tree, edit, *to.child, to.directory->ino, to.name));
@@ -156,6 +164,7 @@ uint64_t room_for(const Move& move) {
   const auto target = [](const Side& side) {
     return attributes_cost_max(side.entry && side.entry->type == S_IFLNK ? kMaxSymlinkSize : 0);
   };
+  // Everything twice, for an exchange.
   const uint64_t names = 2 * (name_cost(move.from.name.size()) + name_cost(move.to.name.size()));
   const uint64_t replaced = name_cost(kMaxNameSize) + drop_cost() + kEraseRoom * log_cost(format::kChunkKeySize, 0);
   return names + target(move.from) + target(move.to) + 3 * attributes_cost_max() + replaced;
@@ -173,6 +182,8 @@ Result<bool> try_rename(Tree& tree, Move& move) {
   using Kind = Store::OperationKind;
   TRY_ASSIGN(auto edit, Edit::begin(tree, room_for(move), move.to.entry ? Kind::kFree : Kind::kGrow));
   if (!move.moves_directory()) return lock_and_move(tree, edit, move);
+  // After begin(), which waits, and before any inode (src/README.md, "Locks"). Two directories that move into each
+  // other at the same time would both find the way free.
   const MutexLock moves(tree.directory_moves);
   if (move.from.is_directory()) TRY(check_not_below(tree, move.to.directory->ino, move.from.child->ino));
   if (move.exchange() && move.to.is_directory()) {

@@ -40,6 +40,7 @@ uint64_t Resize::room(uint64_t chunk_size) {
 Result<void> Resize::plan(Inode& inode, uint64_t size) {
   if (size > kMaxFileSize) return fail(ErrorCode::kTooLarge);
   format::Attributes& next = edit_.draft(inode);
+  // First what lies behind, then the chunk that is cut: both are in one batch with the size.
   if (size < inode.attributes.size) {
     TRY(drop_from(inode, chunks_in(inode.attributes, size)));
     TRY(cut_last_chunk(inode, size));
@@ -47,6 +48,7 @@ Result<void> Resize::plan(Inode& inode, uint64_t size) {
     CHECK(!sweep_in_the_way(inode.attributes, size));
   }
   next.size = size;
+  // No chunk is left that could have one.
   if (size == 0) next.patched = false;
   return {};
 }
@@ -61,6 +63,7 @@ Result<void> Resize::drop_from(Inode& inode, uint64_t first) {
     if (logged.complete && erases + rest <= edit_.room_left()) {
       return erase_chunks(tree_, edit_, inode, logged.keys, first, UINT64_MAX);
     }
+    // Listed, so that the sweep goes on after a crash; chunks from `first` on read as holes from this batch on.
     edit_.batch().put(format::sweep_key(inode.ino), format::encode_marker());
   }
   sweep_ = true;
@@ -76,6 +79,7 @@ Result<void> Resize::drop_from(Inode& inode, uint64_t first) {
 
 // What lies behind the new end must be gone when the file grows again.
 Result<void> Resize::cut_last_chunk(Inode& inode, uint64_t size) {
+  CHECK(size < inode.attributes.size);
   const uint64_t tail = size % inode.attributes.chunk_size();
   if (tail == 0) return {};
   const uint64_t index = size >> inode.attributes.chunk_bits;
@@ -84,6 +88,7 @@ Result<void> Resize::cut_last_chunk(Inode& inode, uint64_t size) {
   cut_index_ = index;
   cut_length_ = tail;
   edit_.draft(inode).stored -= length - tail;
+  // Newer in memory: apply() cuts it there, and the next commit writes it whole.
   if (inode.chunks.contains(index)) return {};
   TRY_ASSIGN(const Value rest, load_chunk(tree_, inode, index, {.offset = 0, .length = tail}));
   edit_.batch().put(format::chunk_key(inode.ino, index), rest.view());
@@ -96,6 +101,7 @@ Result<void> Resize::cut_last_chunk(Inode& inode, uint64_t size) {
 void Resize::apply(Inode& inode) {
   if (cut_index_ != UINT64_MAX) {
     if (const auto found = inode.chunks.find(cut_index_); found != inode.chunks.end()) {
+      CHECK(cut_length_ < found->second.bytes.size());
       found->second.bytes.resize(cut_length_);
       found->second.was_cut = true;
     }
@@ -103,6 +109,7 @@ void Resize::apply(Inode& inode) {
   drop_chunks(edit_.operation(), inode, first_dropped_, UINT64_MAX);
   tree_.dirty.update(inode);
   if (!sweep_) return;
+  CHECK(inode.attributes.sweep_from != format::kNoSweep);
   inode.sweep_next = 0;
   tree_.sweeper.submit(inode.ino);
 }

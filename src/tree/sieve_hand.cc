@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "io/env.h"
 #include "tree/units.h"
@@ -18,6 +19,7 @@ constexpr uint64_t kSaveMs = 60'000;  // between two saves, at most, while files
 constexpr uint64_t kSaveFiles = 4096;  // and as many files
 constexpr size_t kScanInodes = 4096;   // found in one scan
 constexpr int kNextBeforeSeek = 8;     // keys of one inode stepped over before the cursor seeks behind them
+static_assert(kRounds >= 2, "one that forgets visits, one that finds who had none since");
 
 uint64_t page_cost() { return log_cost(format::kListKeySize, sizeof(format::VisitsDisk)); }
 
@@ -27,6 +29,7 @@ uint64_t page_cost() { return log_cost(format::kListKeySize, sizeof(format::Visi
 
 void EvictionLog::add(EvictReason reason, const Eviction& eviction, const Time& now) {
   const MutexLock lock(mutex_);
+  CHECK(static_cast<size_t>(reason) < kEvictReasons);
   counts_.evicted_files[static_cast<size_t>(reason)] += eviction.files;
   counts_.evicted_bytes += eviction.bytes;
   if (reason == EvictReason::kDamaged) return;  // says nothing about how long files are kept
@@ -55,6 +58,8 @@ EvictRules SieveHand::rules() const {
   rules.young_too = young_too_;
   if (tree_.options.min_age_s == 0) return rules;
   rules.young_after = tree_.now();
+  // By the wall clock, as the times of files are. A clock that jumps makes files old or young; it costs an order,
+  // nothing else.
   rules.young_after.seconds -= static_cast<int64_t>(tree_.options.min_age_s);
   return rules;
 }
@@ -91,11 +96,14 @@ SieveHand::Progress SieveHand::evict_some(uint64_t want, bool has_units, const L
 
 // False if there is nothing more to hope for.
 bool SieveHand::went_round() {
+  CHECK(rounds_ < kRounds);
   last_open_ = std::exchange(open_, 0);
   last_pinned_ = std::exchange(pinned_, 0);
+  // The hand came round without evicting anything. Once is not enough: the first round may only have forgotten visits.
   if (++rounds_ < kRounds) return true;
   rounds_ = 0;
   if (young_too_ || tree_.options.min_age_s == 0) return false;
+  // Nothing old can go, so min_age gives way: a cache that refuses all new files would be worse.
   young_too_ = true;
   next_try_ms_ = tree_.store.env().monotonic_ms() + kRetryMs;
   if (young_at_) queue_.set_hand(*std::exchange(young_at_, std::nullopt));
@@ -136,6 +144,7 @@ Result<Eviction> SieveHand::try_evict(Ino ino, EvictReason& reason) {
     reason = EvictReason::kGroup;
     return evict_group(tree_, ino, bounds);
   }
+  // Never young_too for a directory: something is about to be made in it.
   if (!directory) return evict_file(tree_, ino, bounds);
   return evict_directory(tree_, ino, {.young_after = bounds.young_after});
 }
@@ -145,6 +154,7 @@ uint64_t SieveHand::consider(Ino ino, const Listener& listener) {
   EvictReason reason = young_too_ ? EvictReason::kYoung : EvictReason::kCold;
   auto eviction = try_evict(ino, reason);
   if (!eviction) {
+    // Only a failing disk refuses an erase; the store is then told, instead of every file being tried.
     no_room_ = eviction.error().code == ErrorCode::kNoSpace && tree_.store.stats().degraded;
     tree_.note_error("eviction_failed", ino, eviction.error());
     return 0;
@@ -167,11 +177,13 @@ uint64_t SieveHand::consider(Ino ino, const Listener& listener) {
   if (!eviction->directory || reason == EvictReason::kGroup) log_.add(reason, *eviction, tree_.now());
   finish(*eviction, listener);
   ++evicted_since_save_;
+  // An estimate: the deficit is measured again before the next batch.
   return eviction->bytes + eviction->files * kOverhead + kOverhead;
 }
 
 // Those who know the names are told, and directories without entries go as well.
 void SieveHand::finish(const Eviction& eviction, const Listener& listener) {
+  // After the commit and without a lock: the kernel takes the directory's, whose holder may wait for us (hazard 38).
   for (const LostName& name : eviction.names) listener(name);
   std::deque<Ino> emptied(eviction.emptied.begin(), eviction.emptied.end());
   const EvictRules bounds{.young_after = rules().young_after};
@@ -189,6 +201,7 @@ void SieveHand::finish(const Eviction& eviction, const Listener& listener) {
 }
 
 void SieveHand::evict_damaged(Ino ino, const Listener& listener) {
+  // Whatever its age, and whoever has it open: nobody can read it.
   auto eviction = evict_file(tree_, ino, {.open_too = true, .young_too = true});
   if (!eviction) return tree_.note_error("eviction_failed", ino, eviction.error());
   if (eviction->outcome != EvictOutcome::kEvicted) return;
@@ -201,6 +214,7 @@ Result<void> SieveHand::scan(const InodeQueue::Step& step) {
   std::vector<Ino> live;
   Ino end = step.end;
   Cursor cursor = tree_.store.scan({});
+  // The root is never a candidate.
   cursor.seek(format::inode_prefix(std::max(step.ino, kRootIno + 1)));
   for (int same = 0; cursor.valid();) {
     const auto key = format::decode_tree_key(cursor.key());
@@ -213,6 +227,7 @@ Result<void> SieveHand::scan(const InodeQueue::Step& step) {
       live.push_back(key->ino);
       same = 0;
     }
+    // A large file has thousands of chunks: a seek costs as much as a few steps.
     if (key && ++same > kNextBeforeSeek) {
       cursor.seek(format::inode_prefix(key->ino + 1));
     } else {
@@ -248,6 +263,7 @@ Result<void> SieveHand::load_visits() {
 void SieveHand::load() {
   const auto hand = saved_hand();
   if (!hand) tree_.note_error("eviction_state_lost", 0, hand.error());
+  // Everything below that number is older than this run.
   queue_.start(hand ? *hand : 0, tree_.store.next_number());
   if (auto visits = load_visits(); !visits) tree_.note_error("eviction_state_lost", 0, visits.error());
 }
@@ -255,6 +271,7 @@ void SieveHand::load() {
 Result<void> SieveHand::save(bool now) {
   const uint64_t now_ms = tree_.store.env().monotonic_ms();
   if (!now && evicted_since_save_ < kSaveFiles && (evicted_since_save_ == 0 || now_ms < next_save_ms_)) return {};
+  // Also if it fails below: it is tried again with the next ones, not at once.
   evicted_since_save_ = 0;
   next_save_ms_ = now_ms + kSaveMs;
   const uint64_t room_max = tree_.store.max_operation_room();

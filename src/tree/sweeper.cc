@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kStepChildren = 64;
 constexpr uint64_t kEraseAtOnce = 64;  // keys of a child that goes with its name
 constexpr uint64_t kStepKeys = 1024;   // at most, so that a step is short and its batch small
+static_assert(kStepKeys > format::kMaxPatches && kStepChildren > 0);
 
 // What ends an erasure: the attributes and the orphan's marker.
 uint64_t last_step_cost() { return 4 * erase_cost() + attributes_cost_max(); }
@@ -25,15 +26,19 @@ bool has_room(const Edit& edit, ByteView key) { return edit.room_left() >= log_c
 
 // All keys of an inode that has no name: chunks first, they may be many; the attributes last.
 Result<bool> erase_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mutex) {
+  // Somebody opened it since: whoever releases it last submits it again.
   if (inode.life == Life::kUnlinked && tree.in_use(inode)) return false;
   inode.life = Life::kDying;
+  // What only memory has goes first, so that no commit writes it back.
   drop_chunks(edit.operation(), inode, 0, UINT64_MAX);
   Cursor cursor = tree.store.scan(format::inode_prefix(inode.ino));
+  // Behind what is erased already: the cursor would have to step over all those erases.
   if (inode.sweep_next != 0) cursor.seek(format::chunk_key(inode.ino, inode.sweep_next));
   uint64_t next = inode.sweep_next;
   uint64_t n = 0;
   for (; cursor.valid() && n < kStepKeys && has_room(edit, cursor.key()); cursor.next()) {
     const auto key = format::decode_tree_key(cursor.key());
+    // Last, with the orphan's marker: until then a restart finds where to go on.
     if (key && key->kind == format::KeyKind::kAttributes) continue;
     if (key && key->kind == format::KeyKind::kChunk) next = key->number;
     edit.batch().erase(cursor.key());
@@ -48,6 +53,7 @@ Result<bool> erase_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mut
     edit.erase(inode);
   }
   TRY(edit.commit());
+  CHECK(next >= inode.sweep_next);
   inode.sweep_next = next;
   return more;
 }
@@ -55,6 +61,7 @@ Result<bool> erase_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mut
 // The chunks behind the end of a truncated file.
 Result<bool> cut_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mutex) {
   uint64_t next = std::max(inode.attributes.sweep_from, inode.sweep_next);
+  CHECK(inode.attributes.sweep_from != format::kNoSweep);
   format::Attributes& draft = edit.draft(inode);
   Cursor cursor = tree.store.scan(format::kind_prefix(inode.ino, format::KeyKind::kChunk));
   cursor.seek(format::chunk_key(inode.ino, next));
@@ -66,6 +73,7 @@ Result<bool> cut_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mutex
   const bool more = cursor.valid();
   TRY(cursor.status());
   if (!more) {
+    // In the batch of the last chunks: the file may grow again from here on.
     draft.sweep_from = format::kNoSweep;
     edit.batch().erase(format::sweep_key(inode.ino));
   }
@@ -85,6 +93,7 @@ Result<std::vector<Child>> first_children(const Tree& tree, Inode& directory) EX
   std::vector<Child> out;
   const ReadLock lock(directory.mutex);
   if (!directory.loaded || directory.erased) return out;
+  // Only one without a name is taken apart.
   if (!directory.attributes.is_directory() || directory.attributes.links != 0) return out;
   Cursor cursor = tree.store.scan(format::kind_prefix(directory.ino, format::KeyKind::kListing));
   for (; cursor.valid() && out.size() < kStepChildren; cursor.next()) {
@@ -103,6 +112,7 @@ Result<void> drop_child(Tree& tree, Inode& directory, const Child& child) NO_THR
   const uint64_t room = name_cost(child.name.size()) + name_cost(kMaxNameSize) + attributes_cost_max() +
                         attributes_cost_max(kMaxSymlinkSize) + drop_cost() + kEraseAtOnce * erase_cost();
   TRY_ASSIGN(auto edit, Edit::begin(tree, room, Store::OperationKind::kFree));
+  // The directory has no name, so nobody adds to it; a child may have other names elsewhere.
   const InodeLocks locks(&directory, inode.get());
   remove_name(edit, directory, child.name, child.entry);
   const bool usable = require_usable(*inode).has_value();  // else the name leads nowhere, and only it has to go
@@ -122,6 +132,7 @@ Result<bool> sweep_step(Tree& tree, Inode& inode) {
   TRY_ASSIGN(auto edit, Edit::begin(tree, room, Store::OperationKind::kFree));
   const WriteLock lock(inode.mutex);
   if (!inode.loaded) return fail(inode.load_error);
+  // Submitted twice, perhaps: by its last close and by the start.
   if (inode.erased) return false;
   if (inode.attributes.links == 0) return erase_step(tree, edit, inode);
   if (inode.attributes.sweep_from != format::kNoSweep) return cut_step(tree, edit, inode);
@@ -168,6 +179,7 @@ Result<void> Sweeper::resume() {
     Cursor cursor = tree->store.scan(format::kind_prefix(0, kind));
     for (; cursor.valid(); cursor.next()) {
       TRY_ASSIGN(const auto key, format::decode_tree_key(cursor.key()));
+      // Twice does no harm: the second time there is nothing to do.
       submit(key.ino);
     }
     TRY(cursor.status());
@@ -205,8 +217,10 @@ void Sweeper::run(const std::shared_ptr<Shared>& shared) {
     tree = shared->tree;
     ino = shared->queue.front();
     shared->queue.pop_front();
+    CHECK(!shared->running);
     shared->running = true;
   }
+  // Without the lock: stop() waits for `running`, and the tree lives until then.
   const InodeRef inode = tree->inodes.get(ino);
   const auto more = sweep_step(*tree, *inode);
   if (!more && more.error().code != ErrorCode::kStale) tree->note_error("sweep_failed", ino, more.error());
@@ -214,6 +228,7 @@ void Sweeper::run(const std::shared_ptr<Shared>& shared) {
   {
     const MutexLock lock(shared->mutex);
     if (!more && more.error().code == ErrorCode::kReadOnly) shared->queue.clear();  // all the others would say the same
+    // To the end of the queue: a huge file does not keep small ones waiting.
     if (more && *more) shared->queue.push_back(ino);
     shared->running = false;
     again = !shared->stopping && !shared->queue.empty();

@@ -3,6 +3,7 @@
 #include <bit>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "io/env.h"
 
@@ -11,9 +12,13 @@ namespace {
 
 constexpr uint64_t kInodeObjects = 65536;   // at about 500 bytes each; what the kernel merely knows takes a tenth
 constexpr uint64_t kAttributesKeySize = 9;  // bytes
+static_assert(kAttributesKeySize == sizeof(uint64_t) + 1, "ino 'A'");
+static_assert(kMaxNameSize + 17 <= kMaxKeySize, "the longest key: a back link");
+static_assert(kMaxXattrSize < 1ull << 31);
 
 // What is new in the chunk, or all of it.
 void log_chunk(WriteBatch& batch, Ino ino, uint64_t index, const DirtyChunk& chunk) {
+  CHECK(chunk.changed_begin <= chunk.changed_end);
   const uint64_t changed = chunk.changed_end - chunk.changed_begin;
   if (chunk.in_log && !chunk.was_cut && worth_a_patch(chunk.patches, changed, chunk.bytes.size())) {
     const auto number = static_cast<uint8_t>(chunk.patches.count + 1);
@@ -62,6 +67,7 @@ Time Tree::now() const {
 }
 
 bool Tree::in_use(const Inode& inode) const {
+  // The mount is gone: counts that the kernel did not give back mean nothing any more.
   if (closing) return false;
   // The kernel opens everything but regular files without telling us.
   const bool opens_told = options.opens_counted && inode.attributes.is_regular();
@@ -88,9 +94,11 @@ uint64_t attributes_cost_max(uint64_t target_length) {
 
 Result<void> write_back(Tree& tree, Store::Operation& operation, Inode& inode) {
   WriteBatch batch;
+  // Chunks by reference: the mutex is held until the write has returned.
   for (const auto& [index, chunk] : inode.chunks) log_chunk(batch, inode.ino, index, chunk);
   if (inode.dirty) batch.put(format::attributes_key(inode.ino), format::encode_attributes(inode.attributes));
   if (batch.empty()) return {};
+  // Its room was kept for exactly this, so it always fits (kept_for(), attributes_cost()).
   TRY(operation.write(batch));
   inode.chunks.clear();
   inode.attributes_kept = 0;
@@ -104,6 +112,7 @@ Result<void> write_back_now(Tree& tree, Inode& inode) {
   const WriteLock lock(inode.mutex);
   uint64_t kept = inode.attributes_kept;
   for (const auto& [index, chunk] : inode.chunks) kept += chunk.kept;
+  // Into this operation; begin() promised a little besides, which goes back unused.
   operation.reclaim(kept);
   auto written = write_back(tree, operation, inode);
   if (written) return {};
@@ -126,6 +135,7 @@ Result<void> write_back_all(Tree& tree, Store::Operation& operation) {
 void drop_chunks(Store::Operation& operation, Inode& inode, uint64_t first, uint64_t last) {
   const auto begin = inode.chunks.lower_bound(first);
   const auto end = inode.chunks.lower_bound(last);
+  // Their room goes back with the operation.
   for (auto it = begin; it != end; ++it) operation.reclaim(it->second.kept);
   inode.chunks.erase(begin, end);
 }

@@ -18,11 +18,13 @@
 
 namespace cairn::tree {
 
-// Inodes with changes that only memory has. Thread-safe.
+// Inodes with changes that only memory has: what the commit hook goes through. Holds a reference to each, so none is
+// dropped from the table. Thread-safe.
 class DirtyList {
  public:
   // Puts the inode on the list or takes it off, as its state says.
   void update(Inode& inode) REQUIRES(inode.mutex) EXCLUDES(mutex_);
+  // Those of this moment, in no order. In the commit hook nobody adds any: every operation is over.
   [[nodiscard]] std::vector<InodeRef> all() const EXCLUDES(mutex_);
 
  private:
@@ -33,6 +35,7 @@ class DirtyList {
 // Thread-safe. The functions of names.h, content.h, attributes.h and xattrs.h are its operations; each is one change, or
 // several that are right one by one.
 struct Tree {
+  // `engine` outlives it.
   Tree(Store& engine, const FsOptions& choices);
 
   Store& store;
@@ -51,6 +54,7 @@ struct Tree {
   std::atomic<uint64_t> background_errors = 0;  // of work that nobody waits for
   std::atomic<bool> closing = false;            // counts keep nothing alive any more
 
+  // The store's clock.
   [[nodiscard]] Time now() const;
   // Whether something keeps an inode without a name alive.
   [[nodiscard]] bool in_use(const Inode& inode) const REQUIRES_SHARED(inode.mutex);

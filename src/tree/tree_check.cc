@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "format/checksum.h"
 #include "store/check_store.h"
@@ -12,6 +13,8 @@
 namespace cairn::tree {
 namespace {
 
+// Of what an entry and its listing both say. Sums of these do not depend on the order, which differs: by name here, by
+// cookie there.
 uint64_t entry_hash(const format::Entry& entry, ByteView name) {
   Bytes bytes = format::encode_entry(entry);
   return format::checksum(bytes.append(name));
@@ -20,6 +23,7 @@ uint64_t entry_hash(const format::Entry& entry, ByteView name) {
 }  // namespace
 
 uint64_t place_hash(Ino parent, ByteView name) { return format::checksum(name, parent); }
+static_assert(sizeof(CheckedInode) <= 48, "fsck_tree.h says about 50 bytes for each inode");
 
 Result<TreeReport> check_tree(const Store& store, const std::function<void(FsckFinding)>& find) {
   return TreeCheck(store, find).run();
@@ -27,6 +31,7 @@ Result<TreeReport> check_tree(const Store& store, const std::function<void(FsckF
 
 Result<TreeReport> TreeCheck::run() {
   TRY(read_inodes());
+  // Needs all inodes; check_links() needs the names; check_lists() takes off the lists what was found.
   TRY(read_names());
   check_ways();
   for (const CheckedInode& i : inodes_) check_links(i);
@@ -70,6 +75,7 @@ Result<void> TreeCheck::read_inodes() {
       read_eviction_state(*key, cursor);
       continue;
     }
+    // Keys are in order, so the inode before is complete.
     if (key->ino != group.ino) {
       finish(group);
       group = Group();
@@ -80,6 +86,7 @@ Result<void> TreeCheck::read_inodes() {
   finish(group);
   const auto status = cursor.status();
   if (status) return {};
+  // The index ends early: what was read is compared all the same, and the report says that there may be more.
   if (status.error().code != ErrorCode::kCorrupt) return status;
   report("index", status.error().message, {});
   return {};
@@ -114,6 +121,7 @@ void TreeCheck::read_key(Group& group, const format::TreeKey& key, const Cursor&
     case format::KeyKind::kChunk: return read_chunk(group, key, cursor);
     case format::KeyKind::kEntry:
     case format::KeyKind::kListing: return read_name(group, key, cursor);
+    // Whether they lead to a name is asked from the other side, in check_entry().
     case format::KeyKind::kBackLink: ++group.back_links; return;
     case format::KeyKind::kXattr: {
       ++group.xattrs;
@@ -136,6 +144,7 @@ void TreeCheck::read_attributes(Group& group, const Cursor& cursor) {
   auto attributes = value ? format::decode_attributes(value->view()) : Result<format::Attributes>(fail(value.error()));
   if (!attributes) {
     group.bad_attributes = true;
+    // Names that lead here are right: the inode is there, only damaged.
     unreadable_.insert(group.ino);
     return report_unreadable("attributes", cursor.key(), attributes.error());
   }
@@ -146,6 +155,7 @@ void TreeCheck::read_attributes(Group& group, const Cursor& cursor) {
 void TreeCheck::read_chunk(Group& group, const format::TreeKey& key, const Cursor& cursor) {
   const format::Attributes& a = group.attributes;
   if (key.number != group.chunk) finish_chunk(group);
+  // Without attributes nobody knows what a chunk should be; of an orphan it will be erased.
   if (!group.has_attributes || a.links == 0) return;
   if (!a.is_regular()) return report_inode("chunk", "content of what is no regular file", group.ino);
   if (key.number >= a.sweep_from) return;  // to be erased
@@ -167,6 +177,7 @@ void TreeCheck::read_patch(Group& group, const format::TreeKey& key, const Curso
     group.bad_value = true;
     return report_unreadable("patch", cursor.key(), patch.error());
   }
+  // Patches follow their chunk and are numbered without gaps: a reader stops at the first that is missing.
   const bool in_order = key.number == group.chunk && key.patch == group.patches + 1;
   if (!group.attributes.patched || !in_order || patch->offset > group.chunk_length) {
     group.bad_value = true;
@@ -184,7 +195,9 @@ void TreeCheck::finish_chunk(Group& group) {
   group.patches = 0;
   if (index == UINT64_MAX) return;
   const format::Attributes& a = group.attributes;
+  DCHECK(a.chunk_bits <= format::kChunkBitsMax);
   group.stored += length;
+  // Shifted back below: an index from a hostile key may shift out.
   const uint64_t start = index << a.chunk_bits;
   if (start >= a.size || start >> a.chunk_bits != index) {
     report_inode("chunk", fmt::format("chunk {} lies behind the end ({} bytes)", index, a.size), group.ino);
@@ -244,6 +257,7 @@ void TreeCheck::finish_file(const Group& group) {
   if (!group.bad_value && group.stored != a.stored) {
     report_inode("inode", fmt::format("its chunks have {} bytes together, not {}", group.stored, a.stored), group.ino);
   }
+  // Keys under inode 0 come first, so the lists are complete here.
   const bool listed = sweeps_.erase(group.ino) != 0;
   if (listed != (a.sweep_from != format::kNoSweep)) {
     report_inode("inode", listed ? "listed for a sweep that it does not need" : "not listed for its sweep", group.ino);
@@ -251,6 +265,7 @@ void TreeCheck::finish_file(const Group& group) {
 }
 
 void TreeCheck::finish_directory(const Group& group) {
+  // Counts and sums are short by what could not be read, which is reported already.
   if (group.bad_value) return;
   if (group.entries != group.attributes.size) {
     report_inode("inode", fmt::format("a directory with {} entries, not {}", group.entries, group.attributes.size),
@@ -266,6 +281,7 @@ void TreeCheck::compare_listing(Ino directory) {
     const auto value = c.value();
     const auto entry = value ? format::decode_entry(value->view()) : Result<format::Entry>(fail(value.error()));
     if (!key || !entry) continue;
+    // Byte for byte: what a listing shows must be the entry.
     const auto other = store_.get(format::listing_key(directory, entry->cookie));
     if (other && other->view() == format::encode_listing(*entry, key->name)) continue;
     report("entry", "a name that no listing shows", affected_paths(store_, c.key()));

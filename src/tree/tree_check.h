@@ -1,4 +1,8 @@
 // The parts of pass 4: first every inode by itself, then what they say about each other.
+//
+// One pass over all keys in order, which are those of one inode after the other, so that of each inode only its group
+// is in memory; and one over all entries. What a group cannot decide alone is remembered in CheckedInode. No recursion,
+// whatever the tree looks like.
 #pragma once
 
 #include <cstdint>
@@ -24,14 +28,17 @@ struct CheckedInode {
   uint32_t names = 0;  // entries that lead here
   uint32_t subdirectories = 0;
   uint32_t type = 0;  // S_IFMT bits
+  // kWalking only within walk(): meeting it again means a circle.
   enum class Way : uint8_t { kUnknown, kWalking, kRoot, kNowhere };
   Way way = Way::kUnknown;  // directories: where the parents lead
 };
 
-// Not thread-safe; for one run.
+// Not thread-safe; for one run. The store and `find` outlive it. Everything in the store may be wrong: what does not
+// decode is a finding, and numbers are only compared, never used as sizes.
 class TreeCheck {
  public:
   TreeCheck(const Store& store, const std::function<void(FsckFinding)>& find) : store_(store), find_(find) {}
+  // Errors are those of the device; damage is told to `find`.
   Result<TreeReport> run();
 
  private:
@@ -52,31 +59,40 @@ class TreeCheck {
   };
 
   // tree_check.cc: every inode by itself
+  // Fills inodes_ and the lists.
   Result<void> read_inodes();
+  // Noted, to be compared once all inodes are known.
   void read_list_key(const format::TreeKey& key);
   void read_eviction_state(const format::TreeKey& key, const Cursor& cursor);
+  // One key of the group; those of chunks, entries and listings have readers of their own.
   void read_key(Group& group, const format::TreeKey& key, const Cursor& cursor);
   void read_attributes(Group& group, const Cursor& cursor);
   void read_chunk(Group& group, const format::TreeKey& key, const Cursor& cursor);
   void read_patch(Group& group, const format::TreeKey& key, const Cursor& cursor);
   void finish_chunk(Group& group);
   void read_name(Group& group, const format::TreeKey& key, const Cursor& cursor);
+  // All keys of the inode have gone by: sums and counts against its attributes.
   void finish(Group& group);
   void finish_file(const Group& group);
   void finish_directory(const Group& group);
+  // O(entries) lookups; only where the sums differ.
   void compare_listing(Ino directory);
   void finish_links(const Group& group);
   void count(const format::Attributes& attributes);
 
   // tree_check_names.cc: what they say about each other
   Result<void> read_names();
+  // One name: whether what it leads to agrees.
   void check_entry(CheckedInode& directory, ByteView name, const format::Entry& entry);
   void check_links(const CheckedInode& inode);
   void check_lists();
+  // O(directories): each is walked over once, as the way of its parents is remembered.
   void check_ways();
   void walk(CheckedInode& start);
+  // Null if there is none that could be read.
   CheckedInode* inode(Ino ino);
 
+  // All end here. Messages are escaped; paths are looked up only where there is something to report.
   void report(std::string structure, std::string message, std::vector<std::string> affected);
   void report_inode(std::string structure, std::string message, Ino ino);
   void report_unreadable(const char* what, ByteView key, const Error& error);
@@ -84,6 +100,7 @@ class TreeCheck {
   const Store& store_;
   const std::function<void(FsckFinding)>& find_;
   TreeReport report_;
+  // All that grows with the store: 48 bytes for each inode, and the few that are listed.
   std::vector<CheckedInode> inodes_;  // by ascending number
   std::unordered_set<Ino> orphans_;   // that the list names
   std::unordered_set<Ino> sweeps_;

@@ -3,18 +3,21 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "base/try.h"
 #include "tree/tree_check.h"
 
 namespace cairn::tree {
 
 CheckedInode* TreeCheck::inode(Ino ino) {
+  // Sorted, as they were read in the order of keys.
   const auto found = std::lower_bound(inodes_.begin(), inodes_.end(), ino,
                                       [](const CheckedInode& i, Ino number) { return i.ino < number; });
   return found != inodes_.end() && found->ino == ino ? &*found : nullptr;
 }
 
 Result<void> TreeCheck::read_names() {
+  // Orphans too: what an evicted group still holds has names there, and counts them.
   for (CheckedInode& directory : inodes_) {
     if (directory.type != S_IFDIR) continue;
     Cursor cursor = store_.scan(format::kind_prefix(directory.ino, format::KeyKind::kEntry));
@@ -48,6 +51,7 @@ void TreeCheck::check_entry(CheckedInode& directory, ByteView name, const format
     if (child->parent != directory.ino) return bad("the directory says that it is elsewhere");
   }
   if (child->type == S_IFDIR || child->links == 1) {
+    // By a hash: keeping every name would take as much memory as the index.
     if (child->place != place_hash(directory.ino, name)) bad("it knows itself by another name");
   } else if (child->links > 1) {
     const auto link = store_.value_size(format::back_link_key(entry.ino, directory.ino, name));
@@ -64,6 +68,7 @@ void TreeCheck::check_links(const CheckedInode& i) {
     if (i.names != i.links) report_inode("inode", fmt::format("{} links, but {} names", i.links, i.names), i.ino);
     return;
   }
+  // No entry leads to the root.
   const uint32_t expected = i.ino == kRootIno ? 0 : 1;
   if (i.names != expected) report_inode("inode", fmt::format("a directory with {} names", i.names), i.ino);
   if (i.links != 2 + i.subdirectories) {
@@ -80,6 +85,7 @@ void TreeCheck::check_lists() {
     if (i.links == 0) sweeps_.erase(i.ino);
     units_.erase(i.ino);
   }
+  // Listed or not, nobody can tell whether rightly.
   for (const Ino ino : unreadable_) {
     orphans_.erase(ino);
     sweeps_.erase(ino);
@@ -111,6 +117,7 @@ void TreeCheck::walk(CheckedInode& start) {
   for (CheckedInode* i = &start;; i = inode(i->parent)) {
     if (i == nullptr) break;
     if (i->way == Way::kWalking) {
+      DCHECK(!path.empty());
       report_inode("inode", "directories form a circle, cut off from the root", i->ino);
       break;
     }
@@ -121,6 +128,7 @@ void TreeCheck::walk(CheckedInode& start) {
     i->way = Way::kWalking;
     path.push_back(i);
   }
+  // All of them at once: each directory is walked over once, however deep the tree.
   for (CheckedInode* i : path) i->way = end;
 }
 

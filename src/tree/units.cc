@@ -4,6 +4,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/check.h"
 #include "base/try.h"
 
 namespace cairn::tree {
@@ -12,6 +13,7 @@ namespace {
 constexpr size_t kDirectoriesMax = 1 << 20;  // looked at for one question: more can only be a circle
 
 Result<bool> is_marked(const Tree& tree, const Inode& inode, ByteView xattr) REQUIRES_SHARED(inode.mutex) {
+  // Of nearly all inodes.
   if (inode.attributes.xattrs == 0) return false;
   const auto value = tree.store.get(format::xattr_key(inode.ino, xattr));
   if (!value && value.error().code == ErrorCode::kNotFound) return false;
@@ -26,9 +28,11 @@ Result<std::vector<Ino>> look_at(Tree& tree, Ino ino, Unit& unit) {
   TRY(require_usable(*inode));
   TRY_ASSIGN(const bool pinned, is_marked(tree, *inode, kPinXattr));
   unit.pinned |= pinned;
+  DCHECK(inode->ino == ino);
   const format::Attributes a = inode->attributes;  // a copy: the analysis loses the lock behind a reference
   if (a.is_directory()) {
     TRY_ASSIGN(const bool group, is_marked(tree, *inode, kGroupXattr));
+    // The walk goes upwards, so the outermost one is what stays.
     if (group) unit.group = ino;
   }
   std::vector<Ino> parents;
@@ -47,6 +51,7 @@ Result<std::vector<Ino>> look_at(Tree& tree, Ino ino, Unit& unit) {
 template <class Visit>
 Result<void> walk_subtree(Tree& tree, Ino top, Visit&& visit) {
   std::vector<Ino> directories;
+  // The listing was read without the child's lock, so it may be gone.
   const auto look = [&](Ino ino) -> Result<void> {
     const InodeRef inode = tree.inodes.get(ino);
     const ReadLock lock(inode->mutex);
@@ -57,6 +62,7 @@ Result<void> walk_subtree(Tree& tree, Ino top, Visit&& visit) {
     return visit(*inode);
   };
   TRY(look(top));
+  // Depth first with a list of its own: a tree may be deeper than a stack.
   for (size_t n = 0; !directories.empty() && n < kDirectoriesMax; ++n) {
     const Ino directory = directories.back();
     directories.pop_back();
@@ -86,6 +92,7 @@ Result<Survey> survey(Tree& tree, Ino top, const EvictRules& rules) {
   TRY(walk_subtree(tree, top, [&](const Inode& inode) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
     const format::Attributes& a = inode.attributes;
     TRY_ASSIGN(const bool pinned, is_marked(tree, inode, kPinXattr));
+    // The last reason that is found is the one that is told; any of them keeps the whole.
     if (pinned) out.outcome = EvictOutcome::kPinned;
     if (tree.inodes.opens(inode) != 0) out.outcome = EvictOutcome::kOpen;
     if (a.is_directory()) return {};
@@ -108,6 +115,7 @@ Result<Unit> unit_of(Tree& tree, Ino ino) {
   for (size_t n = 0; !todo.empty() && n < kDirectoriesMax; ++n) {
     const Ino next = todo.back();
     todo.pop_back();
+    // Several names may lead up several ways; a pin on any of them counts.
     TRY_ASSIGN(const auto parents, look_at(tree, next, unit));
     todo.insert(todo.end(), parents.begin(), parents.end());
   }
@@ -115,12 +123,15 @@ Result<Unit> unit_of(Tree& tree, Ino ino) {
 }
 
 Result<Eviction> evict_group(Tree& tree, Ino directory, const EvictRules& rules) {
+  // Without a lock over all of it: a file that is opened between this and the eviction keeps its content until it is
+  // closed, as after an unlink.
   TRY_ASSIGN(const Survey found, survey(tree, directory, rules));
   if (found.outcome != EvictOutcome::kEvicted) {
     Eviction stays;
     stays.outcome = found.outcome;
     return stays;
   }
+  CHECK(found.bytes == 0 || found.files != 0);
   EvictRules whole = rules;
   whole.with_entries = true;
   TRY_ASSIGN(Eviction eviction, evict_directory(tree, directory, whole));
@@ -142,6 +153,7 @@ Result<Pinned> count_pinned(Tree& tree) {
   TRY(cursor.status());
   for (const Ino ino : marked) {
     const auto unit = unit_of(tree, ino);
+    // The list names what ever had such an attribute.
     if (!unit || !unit->pinned) continue;  // gone, or a group
     TRY(walk_subtree(tree, ino, [&](const Inode& inode) NO_THREAD_SAFETY_ANALYSIS -> Result<void> {
       if (inode.attributes.is_directory() || !counted.insert(inode.ino).second) return {};

@@ -8,6 +8,7 @@ namespace cairn::tree {
 namespace {
 
 constexpr uint64_t kListMax = 65536;  // bytes of all names with their ends, as listxattr(2) can return
+static_assert(kListMax >= 255 + 1, "any one name fits");
 
 Result<bool> exists(const Tree& tree, ByteView key) {
   const auto size = tree.store.value_size(key);
@@ -31,6 +32,7 @@ Result<void> check_list(const Tree& tree, const Inode& inode, ByteView name) REQ
   TRY_ASSIGN(const auto names, list_locked(tree, inode));
   uint64_t size = name.size() + 1;
   for (const std::string& other : names) size += other.size() + 1;
+  // Refused when it is set: a list that is too long could never be shown (E2BIG for every listxattr).
   if (size > kListMax) return fail(ErrorCode::kNoSpace);
   return {};
 }
@@ -45,6 +47,7 @@ Result<Bytes> get_xattr(Tree& tree, Ino ino, ByteView name) {
   const InodeRef inode = tree.inodes.get(ino);
   const ReadLock lock(inode->mutex);
   TRY(require_usable(*inode));
+  // The kernel asks for security.capability before each write: answered from memory.
   if (inode->attributes.xattrs == 0) return fail(ErrorCode::kNoAttribute);
   auto value = tree.store.get(format::xattr_key(ino, name));
   if (!value && value.error().code == ErrorCode::kNotFound) return fail(ErrorCode::kNoAttribute);
@@ -54,6 +57,7 @@ Result<Bytes> get_xattr(Tree& tree, Ino ino, ByteView name) {
 
 Result<void> set_xattr(Tree& tree, Ino ino, ByteView name, ByteView value, XattrMode mode) {
   TRY(format::check_xattr_name(name));
+  // As ext4, for which it would be more than its block.
   if (value.size() > kMaxXattrSize) return fail(ErrorCode::kNoSpace);
   if (is_acl(name)) return set_acl(tree, ino, name, value);
   const Bytes key = format::xattr_key(ino, name);
@@ -63,11 +67,13 @@ Result<void> set_xattr(Tree& tree, Ino ino, ByteView name, ByteView value, Xattr
   const WriteLock lock(inode->mutex);
   TRY(require_usable(*inode));
   TRY_ASSIGN(const bool there, exists(tree, key));
+  // Under the inode's lock, so two that create the same one do not both succeed (hazard 4).
   if (mode == XattrMode::kCreate && there) return fail(ErrorCode::kExists);
   if (mode == XattrMode::kReplace && !there) return fail(ErrorCode::kNoAttribute);
   if (!there) TRY(check_list(tree, *inode, name));
   edit.batch().put(key, value);
   const bool unit = tree.cache_mode && is_unit_xattr(name);
+  // Listed in the same batch, so that eviction never misses a pin that is there.
   if (unit) edit.batch().put(format::unit_key(ino), format::encode_marker());
   format::Attributes& next = edit.draft(*inode);
   next.ctime = edit.now();
@@ -89,6 +95,7 @@ Result<void> remove_xattr(Tree& tree, Ino ino, ByteView name) {
   edit.batch().erase(key);
   format::Attributes& next = edit.draft(*inode);
   next.ctime = edit.now();
+  // The count of a damaged inode may be wrong; fsck says so.
   if (next.xattrs > 0) --next.xattrs;
   TRY(edit.commit());
   if (tree.cache_mode && is_unit_xattr(name)) tree.evictor.units_changed();  // it stays listed, as having had one
