@@ -38,10 +38,13 @@ void on_statx(fuse_req_t req, fuse_ino_t ino, int, int, fuse_file_info*) {
 }
 #endif
 
+// The kernel has checked nanoseconds to be below a second.
 Time to_time(const timespec& time) {
   return {.seconds = time.tv_sec, .nanoseconds = static_cast<uint32_t>(time.tv_nsec)};
 }
 
+// utimensat(UTIME_NOW) sets both bits; which clock "now" is read from is then ours to decide, so that it fits the other
+// times.
 AttrChange::TimeKind time_kind(int to_set, int set, int now) {
   if ((to_set & now) != 0) return AttrChange::TimeKind::kNow;
   return (to_set & set) != 0 ? AttrChange::TimeKind::kSet : AttrChange::TimeKind::kKeep;
@@ -76,6 +79,7 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int to_set, fus
       [req](const Attr& attr) noexcept { reply_attr(req, attr); });
 }
 
+// The figures are the store's, whatever inode is asked about: in cache mode bounded by its limit.
 void on_statfs(fuse_req_t req, fuse_ino_t) {
   answer(
       req, [&] { return frontend_of(req).fs.statfs(); },
@@ -93,6 +97,8 @@ void on_statfs(fuse_req_t req, fuse_ino_t) {
         fuse_reply_statfs(req, &out);
       });
 }
+
+static_assert(kStatsAttribute.starts_with("user."), "check_xattr_name() lets it through");
 
 bool is_acl(std::string_view name) { return name == "system.posix_acl_access" || name == "system.posix_acl_default"; }
 
@@ -136,6 +142,7 @@ Result<Bytes> fitting(Result<Bytes> bytes, size_t size) {
   return bytes;
 }
 
+// The two answers of getxattr and listxattr: how long it is, or the bytes themselves.
 void reply_sized(fuse_req_t req, const Bytes& bytes, size_t size) noexcept {
   if (size == 0) {
     fuse_reply_xattr(req, bytes.size());
@@ -144,6 +151,7 @@ void reply_sized(fuse_req_t req, const Bytes& bytes, size_t size) noexcept {
   }
 }
 
+// The statistics are an attribute because that works through any mount, container or not, with getfattr as well.
 void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
   answer(
       req,

@@ -21,6 +21,7 @@ int errno_of_failure(int err) {
 
 }  // namespace
 
+// No `default` below: a new ErrorCode without an errno is a warning of the compiler, and a failed build.
 int to_errno(const Error& error) noexcept {
   // What the store says when it has stopped taking changes keeps the errno of the cause, but is a state of its own.
   if (error.os_errno != 0 && error.code != ErrorCode::kReadOnly) return errno_of_failure(error.os_errno);
@@ -51,6 +52,8 @@ int to_errno(const Error& error) noexcept {
   return EIO;
 }
 
+// Nothing in src/ throws but the allocator. What else arrives here is a bug, and the program that called is told of an
+// I/O error rather than left without an answer.
 int errno_of_exception() noexcept {
   try {
     throw;
@@ -62,6 +65,7 @@ int errno_of_exception() noexcept {
 }
 
 void refuse_cancellation(fuse_req_t req) noexcept {
+  // Once for each thread; the flag spares the others the call.
   thread_local bool refused = false;
   if (refused || !over_io_uring(req)) return;
   int before = 0;

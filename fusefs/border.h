@@ -11,6 +11,12 @@
 
 namespace cairn::fusefs {
 
+// Why here alone: a caller of the file system decides by ErrorCode, and a program by errno. With one table between them
+// the two cannot drift apart, and no file of src/ has to know what a program expects.
+//
+// The rule for every handler is the same: it calls answer() once, does nothing after it, and touches the request no
+// more once it is answered, as libfuse has freed it by then. Errors that no caller caused are also noted in the mount's
+// log.
 // What a user of the mount gets for `error`: the errno that ext4 would give. Never 0, and never ENOSYS, which the kernel
 // takes for "never ask again".
 int to_errno(const Error& error) noexcept;

@@ -8,6 +8,11 @@
 namespace cairn::fusefs {
 namespace {
 
+// Times are 64 bit on disk. A time_t of 32 bit would cut them; such systems are not supported.
+static_assert(sizeof(time_t) == sizeof(int64_t));
+static_assert(sizeof(off_t) == sizeof(int64_t), "sizes and offsets are 64 bit");
+static_assert(sizeof(ino_t) >= sizeof(Ino) && sizeof(fuse_ino_t) >= sizeof(Ino), "inode numbers are not translated");
+
 timespec to_timespec(const Time& time) {
   return {.tv_sec = static_cast<time_t>(time.seconds), .tv_nsec = static_cast<long>(time.nanoseconds)};
 }
@@ -21,6 +26,7 @@ statx_timestamp to_timestamp(const Time& time) {
 
 }  // namespace
 
+// st_dev is left out: the kernel fills in the mount's own device.
 struct stat to_stat(const Attr& attr) {
   struct stat st = {};
   st.st_ino = attr.ino;
@@ -38,6 +44,8 @@ struct stat to_stat(const Attr& attr) {
   return st;
 }
 
+// The same facts as to_stat(), and the time of birth, which only statx() can say. The mask tells programs what is
+// filled in.
 struct statx to_statx(const Attr& attr) {
   struct statx st = {};
   st.stx_mask = STATX_BASIC_STATS | STATX_BTIME;
@@ -69,6 +77,7 @@ fuse_entry_param to_entry(const Attr& attr) {
 
 Caller to_caller(fuse_req_t req) {
   const fuse_ctx* ctx = fuse_req_ctx(req);
+  // As the kernel saw them when the call was made: for a thread that changed its fsuid that is the one that counts.
   return {.uid = ctx->uid, .gid = ctx->gid, .umask = ctx->umask};
 }
 

@@ -13,8 +13,10 @@ namespace {
 constexpr size_t kTypicalEntry = 40;
 constexpr size_t kTypicalPlusEntry = 168;
 
+static_assert(kTypicalEntry < kTypicalPlusEntry);
 }  // namespace
 
+// Room for all of it is taken at once, so that filling it is one allocation.
 DirBuffer::DirBuffer(fuse_req_t req, size_t size, bool plus) : req_(req), capacity_(size), plus_(plus) {
   bytes_.reserve(size);
 }
@@ -23,6 +25,7 @@ size_t DirBuffer::estimate() const {
   return std::max<size_t>(1, (capacity_ - bytes_.size()) / (plus_ ? kTypicalPlusEntry : kTypicalEntry));
 }
 
+// libfuse says first, given no buffer, how many bytes an entry takes: name and padding included.
 bool DirBuffer::add_plain(const char* name, Ino ino, uint32_t type, off_t next) {
   struct stat st = {};
   st.st_ino = ino;
@@ -52,6 +55,8 @@ bool DirBuffer::add_without_lookup(const char* name, Ino ino, uint32_t type, off
   return add_plus(name, entry, next);
 }
 
+// The handler counts one lookup for each entry with attributes (directories.cc). The inode of an entry that did not fit
+// stays out of looked_up(), so the caller never counts what the kernel has not seen.
 bool DirBuffer::add(const DirEntry& entry, const Attr* attr) {
   const auto next = static_cast<off_t>(entry.cookie);
   if (!plus_ || attr->ino == 0) return add_without_lookup(entry.name.c_str(), entry.ino, entry.type, next);
@@ -61,6 +66,8 @@ bool DirBuffer::add(const DirEntry& entry, const Attr* attr) {
   return false;
 }
 
+// "." and ".." come first and are no entries of the tree. A directory that was removed while it is open has no parent
+// to name: it is then its own, as nobody can tell the difference.
 Result<void> fill(FileSystem& fs, Ino dir, off_t offset, bool plus, DirBuffer* buffer) {
   if (offset == kOffsetStart) {
     if (!buffer->add_without_lookup(".", dir, S_IFDIR, kOffsetAfterDot)) return {};
@@ -71,6 +78,8 @@ Result<void> fill(FileSystem& fs, Ino dir, off_t offset, bool plus, DirBuffer* b
     if (!buffer->add_without_lookup("..", parent ? *parent : dir, S_IFDIR, kOffsetAfterDotDot)) return {};
     offset = kOffsetAfterDotDot;
   }
+  static_assert(kOffsetStart < kOffsetAfterDot && kOffsetAfterDot < kOffsetAfterDotDot);
+  // 0 means "from the first entry"; everything else is a cookie that an earlier reply has handed out.
   uint64_t cookie = offset == kOffsetAfterDotDot ? 0 : static_cast<uint64_t>(offset);
   for (;;) {
     std::vector<Attr> attrs;

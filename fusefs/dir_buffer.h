@@ -18,6 +18,8 @@ inline constexpr off_t kOffsetAfterDot = 1;
 inline constexpr off_t kOffsetAfterDotDot = 2;  // cookies are far greater
 
 // Entries, packed behind one another until the next does not fit. One thread.
+// Capacity is what the kernel has offered for this one reply. An entry is never split, so a listing goes on with the
+// next request at the last cookie that was handed out; cookies stay valid while other names come and go.
 class DirBuffer {
  public:
   // `plus`: with attributes, as for readdirplus. `req` may be null in tests.

@@ -7,6 +7,9 @@
 namespace cairn::fusefs {
 namespace {
 
+static_assert(ErrorLog::kPerWindow > 0 && ErrorLog::kWindowSeconds > 0);
+
+// Whether an administrator has to know. A program that asks for a missing file is no news.
 bool is_our_trouble(ErrorCode code) {
   switch (code) {
     case ErrorCode::kCorrupt:
@@ -26,6 +29,7 @@ void ErrorLog::note(const Error& error) {
   note_at(error, std::chrono::duration_cast<std::chrono::seconds>(now).count());
 }
 
+// The time is a parameter so that tests need not wait for the window to end.
 void ErrorLog::note_at(const Error& error, int64_t now_seconds) {
   if (!logger_ || !is_our_trouble(error.code)) return;
   int64_t start = window_start_.load(std::memory_order_relaxed);
@@ -36,6 +40,7 @@ void ErrorLog::note_at(const Error& error, int64_t now_seconds) {
       if (seen > kPerWindow) logger_->error("errors_not_logged count={}", seen - kPerWindow);
     }
   }
+  // Counted before it is decided, so that what is left out is counted too.
   if (in_window_.fetch_add(1, std::memory_order_relaxed) >= kPerWindow) return;
   logger_->error("request_failed error=\"{}\" detail=\"{}\"", to_string(error.code), error.message);
 }

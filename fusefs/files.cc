@@ -22,6 +22,8 @@
 namespace cairn::fusefs {
 namespace {
 
+static_assert((O_SYNC & O_DSYNC) == O_DSYNC, "on_write() asks for either bit");
+
 // Whether this open or write has to take setuid and setgid away.
 bool asks_to_kill(const Frontend& frontend, const fuse_file_info& fi) {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
@@ -98,6 +100,7 @@ void on_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* 
 }
 #endif
 
+// The last close of an open; a file without a name goes with it.
 void on_release(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
   answer(req, [&]() -> Result<void> {
     frontend_of(req).fs.release(ino);

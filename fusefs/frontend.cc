@@ -14,6 +14,9 @@ constexpr unsigned kMaxWrite = 1 << 20;
 constexpr unsigned kMaxBackground = 64;
 constexpr unsigned kCongestion = 48;
 
+static_assert((kMaxWrite & (kMaxWrite - 1)) == 0, "the library rounds to pages, and the kernel to powers of two");
+static_assert(kCongestion < kMaxBackground, "it slows down before it stops");
+
 bool can(const fuse_conn_info& conn, uint64_t capability) {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
   return (conn.capable_ext & capability) != 0;

@@ -17,6 +17,9 @@
 namespace cairn::fusefs {
 
 // Writes that come from mapped pages rather than from a write(2) that waits for its answer.
+//
+// The kernel sends dirty pages of mapped files when it likes, also after the last program has ended. The two counters
+// let an unmount see that none is on its way any more: they are equal, and stay so for a while.
 struct PageWrites {
   std::atomic<uint64_t> started{0};
   std::atomic<uint64_t> finished{0};
@@ -49,6 +52,8 @@ inline Frontend& frontend_of(fuse_req_t req) { return *static_cast<Frontend*>(fu
 // The handlers for fuse_session_new(), whose user data must be a Frontend that outlives the session.
 fuse_lowlevel_ops operations();
 
+// All tables of handlers together. What is left null libfuse answers with ENOSYS, and the kernel then does not ask
+// again: that is meant for what CairnFS does not offer (locks are the kernel's own, poll, bmap).
 // Answers a request of which the sync has come to `result`.
 void answer_synced(Frontend& frontend, const SyncRequest& request, const Result<void>& result) noexcept;
 

@@ -26,6 +26,8 @@ constexpr int kParentEnded = SIGUSR1;  // its thread, not the process, which may
 
 int to_guard = -1;  // the pipe's end; a signal handler has no other way to it
 
+static_assert(kGoHome != kCrashed);
+
 // The connection's number is the minor number of the mount's device.
 bool abort_by_control_file(const std::string& device) {
   const auto minor = device.substr(device.find(':') + 1);
@@ -41,6 +43,8 @@ void abort_by_unmount(const std::string& point) {
   ::close(held);
 }
 
+// Only the mount of this store: by the time the daemon is dead, somebody else may have mounted over the same point. Not
+// being able to abort is no error that anybody could be told of; the mount is then as dead as without a guard.
 void abort_connection(const std::string& store, const std::string& point) {
   const auto entry = mounted_at(mount_table(), point);
   if (!entry || entry->type != kFsType || entry->source != store) return;
@@ -66,6 +70,9 @@ bool wait_for_daemon(int pipe, int signals) {
   return ::read(pipe, &word, sizeof word) != sizeof word || word != kGoHome;
 }
 
+// The child's whole life. It is the fork of a process with one thread, so it may allocate; it must not touch the
+// daemon's log, and ignores every signal, as one that is sent to the whole process group must not end it before the
+// daemon.
 [[noreturn]] void run_guard(int pipe, int parent, const std::string& store, const std::string& point) {
   sigset_t all;
   sigfillset(&all);
@@ -77,6 +84,8 @@ bool wait_for_daemon(int pipe, int signals) {
   sigemptyset(&ended);
   sigaddset(&ended, kParentEnded);
   const int signals = ::signalfd(-1, &ended, SFD_CLOEXEC);
+  // The order matters: first the signal is asked for, then the parent is looked at. Whoever dies between is noticed
+  // by one.
   const bool alive = ::getppid() == parent;  // else it ended before the signal was asked for
   if (!alive || wait_for_daemon(pipe, signals)) abort_connection(store, point);
   ::_exit(0);
@@ -88,6 +97,7 @@ extern "C" void tell_guard_of_crash(int signal) {
   ::raise(signal);  // its handler is reset: this kills
 }
 
+// The default action would be a core dump. A handler that is there already belongs to a sanitizer or a debugger.
 void watch_crashes() {
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
     struct sigaction old = {};

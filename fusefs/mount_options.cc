@@ -15,15 +15,22 @@
 namespace cairn::fusefs {
 namespace {
 
+// Bounds exist to catch slips, such as seconds written as milliseconds; nothing breaks near them.
+// An hour of unwritten changes is more than anybody can want to lose.
 constexpr uint64_t kMaxCommitIntervalMs = 3600 * 1000;
 constexpr uint64_t kMinCacheBytes = 1 << 20;
 constexpr uint64_t kMaxThreads = 64;
 constexpr uint64_t kMaxMinAgeS = 365ull * 24 * 3600;
 
+static_assert(MountOptions{}.commit_interval_ms <= kMaxCommitIntervalMs && MountOptions{}.min_age_s <= kMaxMinAgeS);
+static_assert(MountOptions{}.cache_bytes >= kMinCacheBytes && MountOptions{}.max_threads <= kMaxThreads);
+
+// For the message about an unknown option; README.md explains each.
 constexpr std::string_view kValid =
     "ro, rw, allow_other, noallow_other, suid, nosuid, dev, nodev, exec, noexec, acl, noacl, no_open, "
     "relatime, noatime, commit_interval=MS, cache_size=SIZE, min_age=SECONDS, max_threads=N, io_uring=auto|on|off";
 
+// An option without a value, and the field that it sets; null for those that are accepted and change nothing.
 struct Flag {
   std::string_view name;
   bool MountOptions::*field;
@@ -54,11 +61,13 @@ constexpr std::array<std::string_view, 15> kNotForUs = {"defaults", "auto",    "
                                                         "users",    "nousers", "owner",    "group", "async",
                                                         "_netdev",  "nofail",  "diratime", "loud",  "silent"};
 
+// Userspace options of util-linux have prefixes of their own; the rest has fixed names.
 bool is_not_for_us(std::string_view option) {
   return option.starts_with("x-") || option.starts_with("X-") || option.starts_with("comment=") ||
          option.starts_with("user=") || std::find(kNotForUs.begin(), kNotForUs.end(), option) != kNotForUs.end();
 }
 
+// The whole of `text` must be the number: "5s" is no 5.
 Result<uint64_t> parse_number(std::string_view name, std::string_view text, uint64_t least, uint64_t most) {
   uint64_t number = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -81,6 +90,8 @@ Result<void> apply_io_uring(MountOptions* options, std::string_view value) {
   return fail(ErrorCode::kInvalid, fmt::format("option io_uring={}: must be auto, on or off", value));
 }
 
+// name=value; for a name without "=" the value is empty, and every option here refuses that by itself. Later options
+// win over earlier ones, as mount(8) has it.
 Result<void> apply_valued(MountOptions* options, std::string_view name, std::string_view value) {
   if (name == "commit_interval") {
     auto ms = parse_number(name, value, 0, kMaxCommitIntervalMs);
@@ -114,6 +125,7 @@ Result<void> apply_valued(MountOptions* options, std::string_view name, std::str
 }
 
 Result<void> apply(MountOptions* options, std::string_view option) {
+  // Empty ones come from "a,,b" and from an empty -o, and are harmless.
   if (option.empty() || is_not_for_us(option)) return {};
   const auto* flag = std::find_if(kFlags.begin(), kFlags.end(), [option](const Flag& f) { return f.name == option; });
   if (flag != kFlags.end()) {
@@ -139,7 +151,9 @@ std::string escaped(const std::string& text) {
 
 Result<MountOptions> parse_mount_options(std::string_view text, bool is_root) {
   MountOptions options;
+  // What root mounts is for all users, as with any other file system.
   options.allow_other = is_root;
+  // There is no way to hide a comma, so no option has a value with one.
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
     if (auto applied = apply(&options, text.substr(begin, end - begin)); !applied) {
@@ -150,6 +164,7 @@ Result<MountOptions> parse_mount_options(std::string_view text, bool is_root) {
   return options;
 }
 
+// Only what the kernel and fusermount3 need to know. The rest of the options is our own business.
 std::vector<std::string> libfuse_arguments(const MountOptions& options, const std::string& store) {
   std::string list = "default_permissions,subtype=cairnfs,fsname=" + escaped(store);
   if (options.read_only) list += ",ro";
@@ -164,6 +179,7 @@ std::vector<std::string> libfuse_arguments(const MountOptions& options, const st
 
 namespace {
 
+// The kernel module's parameter: present since Linux 6.14, and off unless somebody switches it on.
 constexpr const char* kEnableUring = "/sys/module/fuse/parameters/enable_uring";
 
 }  // namespace
@@ -179,6 +195,8 @@ bool library_has_io_uring() { return CAIRNFS_IO_URING != 0; }
 
 Result<Transport> choose_transport(const MountOptions& options, const std::optional<std::string>& enable_uring,
                                    bool library_can) {
+  // Three things have to come together: the option, the library, and the kernel's switch. The hint is for the one
+  // case where a single command would make the mount twice as fast.
   Transport transport;
   if (options.io_uring == IoUring::kOff) return transport;
   const bool enabled = enable_uring && (enable_uring->starts_with('Y') || enable_uring->starts_with('1'));
@@ -197,6 +215,7 @@ Result<Transport> choose_transport(const MountOptions& options, const std::optio
                             "-Dlibfuse=wrap, liburing and libnuma");
 }
 
+// fusermount3 would refuse as well, but names neither the file nor the remedy.
 Result<void> check_allow_other(const MountOptions& options, bool is_root, const std::string& fuse_conf) {
   if (!options.allow_other || is_root) return {};
   std::ifstream file(fuse_conf);

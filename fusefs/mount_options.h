@@ -18,6 +18,8 @@ enum class IoUring : uint8_t {
   kOff,
 };
 
+// Defaults are what a mount without -o does. Permissions are always checked by the kernel (default_permissions):
+// CairnFS never decides who may do what, so there is no option to switch that off.
 struct MountOptions {
   bool read_only = false;
   bool allow_other = false;  // users other than the one who mounts; permissions are always checked

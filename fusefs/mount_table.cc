@@ -26,6 +26,7 @@ std::string unescaped(const std::string& text) {
 }
 
 // "36 35 98:0 /root /point options optional... - type source super": see proc(5).
+// The number of optional fields differs, so the lone dash is what ends them.
 std::optional<MountEntry> parse_line(const std::string& line) {
   std::istringstream fields(line);
   std::string id, parent, device, root, point, skipped, type, source;
@@ -53,6 +54,7 @@ std::vector<MountEntry> mount_table() {
 }
 
 std::optional<MountEntry> mounted_at(const std::vector<MountEntry>& table, const std::string& point) {
+  // From the end: a later mount hides an earlier one.
   const auto found = std::find_if(table.rbegin(), table.rend(), [&](const MountEntry& e) { return e.point == point; });
   if (found == table.rend()) return std::nullopt;
   return *found;
@@ -62,6 +64,8 @@ Result<std::filesystem::path> canonical_mount_point(const std::filesystem::path&
   std::error_code error;
   auto whole = std::filesystem::canonical(path, error);
   if (!error) return whole;
+  // canonical() asks the mount itself, and that of a dead daemon does not answer. So only the parent is made
+  // canonical.
   std::filesystem::path plain = std::filesystem::absolute(path, error).lexically_normal();
   if (!error && !plain.has_filename()) plain = plain.parent_path();  // "point/"
   auto parent = std::filesystem::canonical(plain.parent_path(), error);

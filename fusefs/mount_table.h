@@ -13,6 +13,7 @@ namespace cairn::fusefs {
 
 inline constexpr char kFsType[] = "fuse.cairnfs";
 
+// One line of the table. Strings are unescaped: what the kernel writes as \040 is a blank again.
 struct MountEntry {
   std::string device;  // "0:52"
   std::string point;   // absolute
@@ -25,6 +26,8 @@ struct MountEntry {
 std::vector<MountEntry> parse_mount_table(std::istream& lines);
 std::vector<MountEntry> mount_table();
 
+// The table of the caller's own mount namespace; empty if /proc is not there. A snapshot: others mount and unmount
+// meanwhile.
 // The entry that is visible at `point` (absolute, without links), if something is mounted exactly there.
 std::optional<MountEntry> mounted_at(const std::vector<MountEntry>& table, const std::string& point);
 

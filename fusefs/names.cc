@@ -11,6 +11,8 @@
 namespace cairn::fusefs {
 namespace {
 
+// Lookup and every call that makes a name count one lookup of the inode, which the kernel gives back by forget.
+// reply_entry() gives it back where the reply did not arrive.
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   answer(
       req,
@@ -28,6 +30,7 @@ void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
       });
 }
 
+// Forgets have no answer, so nothing may be reported either; the request is freed by reply_none.
 void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
   Frontend& frontend = frontend_of(req);
   contain(frontend, [&] { frontend.fs.forget(ino, count); });
@@ -42,6 +45,7 @@ void on_forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   fuse_reply_none(req);
 }
 
+// Everything that makes a name answers the same way: with its entry.
 template <class Make>
 void answer_entry(fuse_req_t req, Make&& make) noexcept {
   answer(req, make, [req](const Attr& attr) noexcept { reply_entry(req, attr); });

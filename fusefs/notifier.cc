@@ -29,6 +29,8 @@ void Notifier::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+// One name at a time and in the order in which they were lost, so that a name that was taken again meanwhile is not
+// mistaken: the kernel compares the inode number.
 void Notifier::run() {
   std::unique_lock lock(mutex_);
   for (;;) {

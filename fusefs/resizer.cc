@@ -6,6 +6,7 @@
 namespace cairn::fusefs {
 namespace {
 
+// A message that is too long is cut; the NUL behind it is the struct's initial value.
 void reply(fuse_req_t req, int result, std::string_view message) noexcept {
   ResizeCall call;
   std::copy_n(message.begin(), std::min(message.size(), sizeof call.message - 1), call.message);
@@ -14,6 +15,7 @@ void reply(fuse_req_t req, int result, std::string_view message) noexcept {
 
 }  // namespace
 
+// run() answers the change that is under way before it ends, so no request stays without an answer.
 Resizer::~Resizer() {
   {
     const std::lock_guard lock(mutex_);
@@ -26,8 +28,11 @@ Resizer::~Resizer() {
 void Resizer::refuse(fuse_req_t req, std::string_view message) noexcept { reply(req, 1, message); }
 
 void Resizer::start(fuse_req_t req, uint64_t limit) {
-  const std::lock_guard lock(mutex_);
-  if (wanted_) return refuse(req, "the limit is being changed already; try again when that is done");
+  std::unique_lock lock(mutex_);
+  if (wanted_) {
+    lock.unlock();  // no lock is held while a reply is sent
+    return refuse(req, "the limit is being changed already; try again when that is done");
+  }
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
   wanted_ = Change{req, limit};
   changed_.notify_all();

@@ -40,11 +40,14 @@ class LibraryLog {
   std::string last_;
 };
 
+// A singleton because libfuse's log function takes no pointer of ours.
 LibraryLog& library_log() {
   static LibraryLog log;
   return log;
 }
 
+// Called by libfuse from any thread. Nothing may be thrown into C, so a line for which there is no memory goes to
+// stderr.
 extern "C" void cairn_fuse_log(fuse_log_level, const char* format, va_list arguments) {
   char line[512];
   std::vsnprintf(line, sizeof line, format, arguments);
@@ -68,6 +71,8 @@ struct LoopConfigDeleter {
 };
 using LoopConfigPtr = std::unique_ptr<fuse_loop_config, LoopConfigDeleter>;
 
+static_assert(kQueueDepth > 0);
+
 std::vector<std::string> arguments_of(const ServeOptions& options) {
   std::vector<std::string> arguments = libfuse_arguments(options.mount, options.store);
   // The library falls back to /dev/fuse, and says so, if the rings cannot be set up.
@@ -75,6 +80,7 @@ std::vector<std::string> arguments_of(const ServeOptions& options) {
   return arguments;
 }
 
+// libfuse parses the arguments as those of a command line, and copies what it keeps. Null: it has logged why.
 SessionPtr make_session(Frontend* frontend, const ServeOptions& options) {
   std::vector<std::string> arguments = arguments_of(options);
   std::vector<char*> argv;
@@ -86,6 +92,8 @@ SessionPtr make_session(Frontend* frontend, const ServeOptions& options) {
   return session;
 }
 
+// Answers requests until the session ends: 0, or a negative errno. clone_fd gives each thread a queue of its own in the
+// kernel, so that they do not fight for one lock.
 int run_loop(fuse_session* session, unsigned max_threads) {
   const LoopConfigPtr config(fuse_loop_cfg_create());
   if (!config) return -ENOMEM;
@@ -100,6 +108,8 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   const auto cannot_mount = [&] {
     return fail(ErrorCode::kIo, fmt::format("cannot mount on {}: {}", options.mount_point, library_log().last()));
   };
+  // Order: the frontend must be there before the first request, and requests may come as soon as it is mounted. The
+  // notifier and the resizer need the mounted session, and the loop has not begun yet.
   fuse_set_log_func(cairn_fuse_log);
   Frontend frontend(fs, mode, options.mount.acl, options.logger);
   frontend.no_open = options.mount.no_open;
@@ -120,6 +130,7 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
     if (watcher.unanswered() != 0) ended = -watcher.unanswered();
     fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session
   }
+  // From here on no eviction can call into the notifier: the call returns only when the last one has ended.
   fs.set_eviction_listener({});
   frontend.notifier.reset();
   library_log().set_logger(nullptr);

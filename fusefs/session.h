@@ -12,6 +12,7 @@
 
 namespace cairn::fusefs {
 
+// All that serve() needs to know of the mount; it must outlive the call.
 struct ServeOptions {
   std::string store;        // canonical path; shown by mount and df
   std::string mount_point;  // canonical path

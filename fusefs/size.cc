@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::string_view kUnits = "KMGTPE";
 
+static_assert(kUnits.size() == 6, "2^60 is the last that fits 64 bits");
+
 // The power of 1024 that a suffix stands for, or -1.
 int power_of(std::string_view suffix) {
   if (suffix.empty() || suffix == "B") return 0;
@@ -23,6 +25,7 @@ int power_of(std::string_view suffix) {
 
 }  // namespace
 
+// from_chars, not strtod: its decimal point does not depend on the locale, and it accepts neither blanks nor "inf".
 Result<uint64_t> parse_size(std::string_view text) {
   const auto bad = [text](std::string_view why) {
     return fail(ErrorCode::kInvalid, fmt::format("'{}' {}", text, why));
@@ -36,6 +39,7 @@ Result<uint64_t> parse_size(std::string_view text) {
   const int power = power_of(text.substr(static_cast<size_t>(parsed.ptr - text.data())));
   if (parsed.ec != std::errc() || power < 0) return bad(kExpected);
 
+  // Exact: multiplying by a power of two only moves the exponent.
   const double bytes = std::ldexp(number, 10 * power);
   constexpr double kMost = 9.0e18;  // below 2^63
   if (!(bytes <= kMost)) return bad("is larger than any size here");
@@ -47,6 +51,7 @@ Result<uint64_t> parse_size(std::string_view text) {
   return static_cast<uint64_t>(bytes);
 }
 
+// Two digits tell enough; below ten one more is worth having.
 std::string format_size(uint64_t bytes) {
   if (bytes < 1024) return fmt::format("{} B", bytes);
   auto number = static_cast<double>(bytes);

@@ -13,6 +13,9 @@ using Json = nlohmann::ordered_json;
 constexpr std::array<const char*, kEvictReasons> kReasonNames = {"evicted_cold", "evicted_young", "evicted_group",
                                                                  "evicted_damaged"};
 
+static_assert(kReasonNames[kEvictReasons - 1] != nullptr, "a name for each reason, in the order of EvictReason");
+
+// The figures of the cache; in cas mode all of them stay 0.
 void add_cache(Json& json, const CacheStats& cache) {
   json["hits"] = cache.hits;
   json["misses"] = cache.misses;
@@ -28,6 +31,7 @@ void add_cache(Json& json, const CacheStats& cache) {
 
 }  // namespace
 
+// The order is that of README.md. Names only ever get more: scripts read them.
 std::string stats_json(const StoreStats& store, const CacheStats& cache, uint64_t known_inodes) {
   Json json;
   json["mode"] = store.mode == Mode::kCache ? "cache" : "cas";

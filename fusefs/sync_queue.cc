@@ -1,7 +1,13 @@
 #include "fusefs/sync_queue.h"
 
+#include <type_traits>
+#include <vector>
+
 namespace cairn::fusefs {
 
+static_assert(std::is_nothrow_swappable_v<std::vector<SyncRequest>>, "lead() has nobody to tell");
+
+// Nobody adds any more; what the thread has taken it still answers.
 SyncQueue::~SyncQueue() {
   {
     const std::lock_guard lock(mutex_);
@@ -33,6 +39,7 @@ bool SyncQueue::may_lead(const SyncRequest& request) {
   return !request.over_io_uring || (request.caller != 0 && in_a_row_ > kAlone);
 }
 
+// Ends only when nothing is waiting, so that nobody who was told "a thread does the rest" is forgotten.
 void SyncQueue::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -42,6 +49,8 @@ void SyncQueue::run() {
   }
 }
 
+// With the lock, which is released while syncing and answering. The two vectors change places, so that in the long run
+// neither allocates: there is no error path for the leader's own memory.
 void SyncQueue::lead(std::unique_lock<std::mutex>& lock, bool once) noexcept {
   led_ = true;
   do {

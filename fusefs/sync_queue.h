@@ -33,6 +33,9 @@ struct SyncRequest {
 //
 // Thread-safe. `sync` and `answer` are called without locks; `answer` must not throw. Nothing may be added any more when it
 // is destroyed, and everything that was added has then been answered.
+//
+// Why not one sync for each fsync(): the disk's flush takes milliseconds however much it has to write, so a hundred
+// programs that sync at once would wait a hundred times as long. All that asked while one flush runs share the next.
 class SyncQueue {
  public:
   using Sync = std::function<Result<void>()>;
@@ -47,6 +50,8 @@ class SyncQueue {
   void add(const SyncRequest& request);
 
  private:
+  // From how many in a row on a program counts as alone. A wrong guess costs others one sync's time, not their
+  // answer.
   static constexpr unsigned kAlone = 4;  // requests in a row
 
   void run();

@@ -19,6 +19,7 @@ Result<void> busy(const std::string& point) {
   return fail(ErrorCode::kBusy, fmt::format("{} is busy; `fuser -vm {}` shows by whom", point, point));
 }
 
+// UMOUNT_NOFOLLOW: what is unmounted is the path that was looked up, even if somebody puts a link there meanwhile.
 Result<void> unmount_as_root(const std::string& point, bool lazy) {
   if (::umount2(point.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
   const int err = errno;
@@ -26,6 +27,7 @@ Result<void> unmount_as_root(const std::string& point, bool lazy) {
   return fail(Error(ErrorCode::kIo, err, fmt::format("cannot unmount {}: {}", point, os_text(err))));
 }
 
+// Until the other end is closed. The helper says one line, so this is small.
 std::string read_all(int fd) {
   std::string text;
   for (char buffer[256];;) {
@@ -39,6 +41,8 @@ std::string read_all(int fd) {
 int run(const std::vector<std::string>& argv, std::string* output) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return -1;
+  // Spawned rather than forked: the daemon has threads, and after a fork only async-signal-safe calls would be
+  // allowed.
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
@@ -62,6 +66,8 @@ int run(const std::vector<std::string>& argv, std::string* output) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+// fusermount3 is setuid root and takes away what its caller has mounted. It has one exit code for every failure, so
+// what it says is searched for the one that matters.
 Result<void> unmount_with_helper(const std::string& point, bool lazy) {
   std::vector<std::string> argv = {"fusermount3", "-u"};
   if (lazy) argv.emplace_back("-z");

@@ -29,6 +29,8 @@ constexpr int kRepeatMs = 20;
 constexpr int kQuietMs = 100;
 constexpr int kWriteBackMs = 10'000;
 
+static_assert(kRepeatMs > 0 && kQuietMs < kWriteBackMs);
+
 sigset_t stop_signals() {
   sigset_t set;
   sigemptyset(&set);
@@ -59,6 +61,7 @@ Watcher::Watcher(fuse_session* session, const Frontend& frontend, const ServeOpt
       loop_ended_(eventfd(0, EFD_CLOEXEC)),
       thread_([this] { run(); }) {}
 
+// The eventfd frees the thread from each of its waits.
 Watcher::~Watcher() {
   eventfd_write(loop_ended_, 1);
   thread_.join();
@@ -95,6 +98,8 @@ bool Watcher::wait_for_signal() {
   return signalled;
 }
 
+// First the polite way. If programs still have files open there the mount is detached: no new caller gets in, and what
+// they have written to mapped files is asked for before the loop ends.
 void Watcher::take_down() {
   auto unmounted = unmount(options_.mount_point, /*lazy=*/false);
   if (unmounted) return;  // the kernel ends the session

@@ -13,6 +13,10 @@
 
 namespace cairn::fusefs {
 
+// libfuse could handle signals itself, by ending the loop. That would lose what programs wrote to mapped files and what
+// the kernel has not sent yet. So the signals are blocked everywhere, one thread waits for them, and it unmounts like
+// anybody else: the kernel then hands over all it has, and the loop ends because the mount is gone.
+//
 // Made by the thread that runs the session's loop, before it does; goes after the loop has returned. Needs the stop signals
 // blocked in every thread.
 class Watcher {
@@ -26,6 +30,8 @@ class Watcher {
   [[nodiscard]] int unanswered() const { return unanswered_; }
 
  private:
+  // All of these run in thread_. announce() and wait_for_signal() are the two stages of its life; the rest is the way
+  // down.
   void run();
   bool announce();
   bool wait_for_signal();

@@ -15,8 +15,11 @@
 namespace cairn::tools {
 namespace {
 
+// The pipe's whole protocol: this word if the mount is up, else one line that says why not. Nothing at all means that
+// the daemon was killed.
 constexpr std::string_view kReady = "ready";
 
+// Until the daemon has closed its end, which also happens when it dies.
 std::string read_report(int fd) {
   std::string text;
   for (char buffer[512];;) {
@@ -26,6 +29,7 @@ std::string read_report(int fd) {
   }
 }
 
+// The parent's part: its exit code is what the shell sees.
 int await(int fd) {
   const std::string report = read_report(fd);
   if (report == kReady) return kOk;
@@ -33,6 +37,7 @@ int await(int fd) {
   return complain(report);
 }
 
+// A daemon keeps no terminal, or the pipe of whoever started it, open. Without /dev/null it goes on as it is.
 void replace_stdio(int from, int to) {
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0) return;
@@ -58,6 +63,7 @@ std::optional<int> Background::detach() {
   ::close(ends[0]);
   report_ = ends[1];
   detached_ = true;
+  // From here on we are the daemon. stdout and stderr stay until it is up, for what libraries have to complain about.
   std::signal(SIGPIPE, SIG_IGN);  // the parent may be gone when we report
   ::setsid();
   ::umask(0077);
@@ -66,6 +72,7 @@ std::optional<int> Background::detach() {
   return std::nullopt;
 }
 
+// Closing is what tells the parent that the report is whole.
 void Background::send(std::string_view report) {
   while (!report.empty()) {
     const ssize_t n = ::write(report_, report.data(), report.size());

@@ -8,6 +8,7 @@
 
 namespace cairn::tools {
 
+// One line whatever is in it: scripts and logs count on that.
 int complain(std::string_view message, int code) {
   std::string line(message);
   std::replace(line.begin(), line.end(), '\n', ' ');
@@ -15,6 +16,7 @@ int complain(std::string_view message, int code) {
   return code;
 }
 
+// CLI11 throws for everything but success; nothing of that leaves this function.
 std::optional<int> parse(CLI::App& app, int argc, char** argv, int usage_code) {
   try {
     app.parse(argc, argv);

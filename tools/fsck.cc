@@ -12,6 +12,7 @@
 namespace cairn::tools {
 namespace {
 
+// Exit codes are bits:
 // fsck(8).
 constexpr int kClean = 0;
 constexpr int kCorrected = 1;
@@ -19,6 +20,9 @@ constexpr int kUncorrected = 4;
 constexpr int kCouldNotCheck = 8;
 constexpr int kUsage = 16;
 
+static_assert((kCorrected & kUncorrected) == 0, "both may be true");
+
+// -n, -p and -y mean what they mean to any fsck. -f is there because systems pass it.
 struct Arguments {
   std::string store;
   bool read_only = false, yes = false, preen = false, force = false;
@@ -40,6 +44,7 @@ void describe(CLI::App& app, Arguments* arguments) {
       "The one repair of this version is the rebuilding of the index; everything else is only reported.");
 }
 
+// What cannot be meant, or nothing. Checked before the store is touched.
 std::string usage_mistake(const Arguments& arguments) {
   if (static_cast<int>(arguments.read_only) + static_cast<int>(arguments.yes) + static_cast<int>(arguments.preen) > 1) {
     return "only one of -n, -p and -y can be asked for";
@@ -48,6 +53,7 @@ std::string usage_mistake(const Arguments& arguments) {
   return {};
 }
 
+// With --json, stdout carries one object and nothing else.
 FsckOptions to_options(const Arguments& arguments) {
   FsckOptions options;
   options.scrub = arguments.scrub;
@@ -60,6 +66,7 @@ FsckOptions to_options(const Arguments& arguments) {
   return options;
 }
 
+// -y rebuilds if that helps at all; -p, as at boot, only if nothing is left afterwards that somebody has to look at.
 bool wants_rebuild(const Arguments& arguments, const FsckReport& report) {
   size_t rebuildable = 0;
   for (const FsckFinding& finding : report.findings) rebuildable += finding.rebuildable ? 1 : 0;
@@ -81,6 +88,7 @@ void print_findings(const FsckReport& report) {
   }
 }
 
+// A rebuild that leaves damage sets both bits.
 int exit_code(const FsckReport& report, bool rebuilt) {
   if (!report.findings.empty()) return kUncorrected | (rebuilt ? kCorrected : 0);
   return rebuilt ? kCorrected : kClean;
@@ -104,6 +112,7 @@ void print_summary(const std::string& store, const FsckReport& report, int code)
              fusefs::format_size(report.verified_bytes));
 }
 
+// Names of fields only ever get more. "clean" is about the store as it is now, "rebuilt" about what was done.
 void print_json(const std::string& store, const FsckReport& report, int code, bool rebuilt) {
   nlohmann::ordered_json findings = nlohmann::ordered_json::array();
   for (const FsckFinding& finding : report.findings) {
@@ -140,6 +149,7 @@ void print_json(const std::string& store, const FsckReport& report, int code, bo
   fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
+// Looks, mends if that is asked for and would help, and looks again: what is reported at the end is what is left.
 Result<FsckReport> check(const Arguments& arguments, bool* rebuilt) {
   FsckOptions options = to_options(arguments);
   auto report = fsck(arguments.store, options);

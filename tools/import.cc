@@ -39,6 +39,7 @@ struct StorePath {
   std::optional<std::string> mount;  // where the store is mounted, if it is
 };
 
+// False, too, for what cannot be looked at.
 bool is_directory(const fs::path& path) {
   std::error_code error;
   return fs::is_directory(path, error);
@@ -54,6 +55,8 @@ Result<StorePath> parse_store_path(const std::string& text) {
     }
     end = colon;
   }
+  // Either name of a mounted store is good: its own, or that of the mount point. The last mount in the table is the
+  // visible one.
   auto store = fusefs::canonical_mount_point(text.substr(0, end));
   if (!store) return fail(std::move(store).error());
   StorePath where{std::move(*store), text.substr(std::min(end + 1, text.size())), {}};
@@ -77,6 +80,8 @@ Result<void> check_apart(const std::string& directory, const StorePath& where) {
   return {};
 }
 
+// A mounted store is locked by its daemon, so the copy goes through the mount then. Without one the store is opened
+// here, which is faster by a change of process for each call.
 Result<std::unique_ptr<Tree>> open_store(const StorePath& where, bool to_write) {
   if (!where.mount) return open_store_tree(where.store.string(), where.path, to_write);
   const fs::path path = fs::path(*where.mount) / fs::path(where.path).relative_path();
@@ -86,6 +91,7 @@ Result<std::unique_ptr<Tree>> open_store(const StorePath& where, bool to_write) 
   return open_posix_tree(path.string());
 }
 
+// `make`: also what is missing above it.
 Result<std::unique_ptr<Tree>> open_directory(const std::string& path, bool make) {
   std::error_code error;
   if (make && !fs::create_directories(path, error) && error)
@@ -93,6 +99,7 @@ Result<std::unique_ptr<Tree>> open_directory(const std::string& path, bool make)
   return open_posix_tree(path);
 }
 
+// For people; scripts ask for --quiet and look at the exit code.
 std::string summary(std::string_view verb, const TransferCount& count, double seconds) {
   std::string text =
       fmt::format("{} {} files, {} in {:.1f} s ({}/s)", verb, count.files.load(), human_size(count.bytes), seconds,
@@ -102,6 +109,8 @@ std::string summary(std::string_view verb, const TransferCount& count, double se
   return text;
 }
 
+// Files that cannot be copied are counted and named, and the rest goes on. What ends the copy early is only what would
+// meet every file, such as a full disk. Either way the same command goes on later where this one stopped.
 int copy(Tree& from, Tree& to, const Arguments& arguments, std::string_view verb) {
   const auto started = std::chrono::steady_clock::now();
   TransferCount count;
@@ -114,8 +123,10 @@ int copy(Tree& from, Tree& to, const Arguments& arguments, std::string_view verb
       complain(message);
     }
   };
+  // Copying many small files is mostly waiting, so there are more jobs than CPUs.
   const unsigned jobs = arguments.jobs != 0 ? arguments.jobs : std::max(2u, 2 * std::thread::hardware_concurrency());
   auto copied = transfer(from, to, jobs, count, say);
+  // Also after an error, so that what is said to be there is there.
   auto synced = to.sync();
   progress.reset();
   if (!copied)
@@ -127,6 +138,7 @@ int copy(Tree& from, Tree& to, const Arguments& arguments, std::string_view verb
   return complain(fmt::format("{} files could not be copied; the same command tries them again", count.errors.load()));
 }
 
+// The source is opened first: a mistyped directory must not leave an empty one in the store.
 int import_into(const Arguments& arguments) {
   const auto where = parse_store_path(arguments.store);
   if (!where) return complain(where.error().message);

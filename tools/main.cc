@@ -12,12 +12,15 @@
 namespace cairn::tools {
 namespace {
 
+// A command without a name cannot be asked for as an argument: mount.cairnfs is for mount(8) only, which calls it by
+// that link.
 struct Command {
   std::string_view name;  // as the first argument, if not empty
   std::string_view link;  // as a name of the binary, if not empty
   std::string_view what;
   int (*run)(int argc, char** argv);
 };
+// In the order of the help.
 constexpr std::array<Command, 9> kCommands = {{
     {"mkfs", "mkfs.cairnfs", "make a store", run_mkfs},
     {"mount", "", "mount a store", run_mount},
@@ -30,6 +33,9 @@ constexpr std::array<Command, 9> kCommands = {{
     {"", "mount.cairnfs", "", run_mount_helper},
 }};
 
+static_assert(std::all_of(kCommands.begin(), kCommands.end(),
+                          [](const Command& c) { return c.run != nullptr && !(c.name.empty() && c.link.empty()); }));
+
 int print_help() {
   fmt::print("Usage: cairnfs COMMAND [ARGUMENTS]\n\nCommands (each explains itself with --help):\n");
   for (const Command& command : kCommands) {
@@ -39,6 +45,7 @@ int print_help() {
   return kOk;
 }
 
+// The name of the binary wins over the first argument, as `mkfs.cairnfs mount` makes a store called "mount".
 int run(int argc, char** argv) {
   const std::string_view path = argc > 0 ? argv[0] : "cairnfs";
   const std::string_view name = path.substr(path.rfind('/') + 1);  // npos + 1 is 0
@@ -62,6 +69,7 @@ int run(int argc, char** argv) {
 }  // namespace cairn::tools
 
 int main(int argc, char** argv) {
+  // The last resort: whatever the libraries throw ends as one line, not as a core dump.
   try {
     return cairn::tools::run(argc, argv);
   } catch (const std::bad_alloc&) {

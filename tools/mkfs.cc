@@ -12,6 +12,7 @@
 namespace cairn::tools {
 namespace {
 
+// As text, because 0 and "not given" differ.
 struct Arguments {
   std::string store;
   std::string mode = "cas";
@@ -33,6 +34,7 @@ void describe(CLI::App& app, Arguments* arguments) {
   app.footer("Sizes are bytes or have a suffix: 64K, 1.5G, 2T.");
 }
 
+// 0 if the option was not given: the library knows the default, which may depend on the other sizes.
 Result<uint64_t> parse_geometry_size(std::string_view option, const std::string& text) {
   if (text.empty()) return uint64_t{0};
   auto size = fusefs::parse_size(text);
@@ -42,6 +44,8 @@ Result<uint64_t> parse_geometry_size(std::string_view option, const std::string&
   return size;
 }
 
+// Only what is about the command line is checked here. Whether sizes fit one another, and whether the compression
+// exists, is make_store()'s to say, for its other callers too.
 Result<StoreGeometry> to_geometry(const Arguments& arguments) {
   StoreGeometry geometry;
   if (arguments.mode != "cas" && arguments.mode != "cache") {

@@ -35,6 +35,7 @@ namespace fs = std::filesystem;
 // How long a mount waits for the daemon of an earlier mount, whose umount has returned but which is still writing.
 constexpr std::chrono::seconds kWaitForEarlierMount{20};
 
+// What to mount, checked as far as that goes without opening the store.
 struct Request {
   fs::path store, mount_point;  // canonical
   fusefs::MountOptions options;
@@ -42,6 +43,7 @@ struct Request {
   bool foreground = false;
 };
 
+// The path as it is shown by mount and df, and found again by umount. That it holds a store is seen when it is opened.
 Result<fs::path> check_store(const std::string& path) {
   std::error_code error;
   fs::path store = fs::canonical(path, error);
@@ -54,6 +56,7 @@ Result<fs::path> check_store(const std::string& path) {
   return store;
 }
 
+// A store below its own mount point would be hidden by it, and a mount inside the store would meet itself.
 Result<fs::path> check_mount_point(const std::string& path, const fs::path& store) {
   auto point = fusefs::canonical_mount_point(path);
   if (!point) return point;
@@ -78,6 +81,7 @@ Result<fs::path> check_mount_point(const std::string& path, const fs::path& stor
   return point;
 }
 
+// The most frequent trouble in containers, for which libfuse only says that it cannot be opened.
 Result<void> check_fuse() {
   std::error_code error;
   if (fs::exists("/dev/fuse", error)) return {};
@@ -85,6 +89,7 @@ Result<void> check_fuse() {
               "/dev/fuse is missing; load the kernel's module (modprobe fuse), or give the container that device");
 }
 
+// Everything that can be refused while the terminal is still there. The order is that in which people make mistakes.
 Result<Request> check(const std::string& store, const std::string& mount_point, const std::string& options) {
   const bool is_root = ::geteuid() == 0;
   Request request;
@@ -108,6 +113,8 @@ Result<Request> check(const std::string& store, const std::string& mount_point, 
   return request;
 }
 
+// The one size that users give is for both caches. Index blocks are small and serve many lookups each; chunks are what
+// reads need.
 Options store_options(const Request& request, std::shared_ptr<spdlog::logger> logger) {
   Options options;
   options.read_only = request.options.read_only;
@@ -119,6 +126,7 @@ Options store_options(const Request& request, std::shared_ptr<spdlog::logger> lo
   return options;
 }
 
+// Then the lock is held for good, and waiting for it would be no use.
 bool is_mounted(const fs::path& store) {
   for (const fusefs::MountEntry& entry : fusefs::mount_table()) {
     if (entry.type == fusefs::kFsType && entry.source == store) return true;
@@ -134,6 +142,7 @@ Result<std::unique_ptr<Store>> open_store(const Request& request, const Options&
   return Store::open(request.store, options);
 }
 
+// A daemon has no terminal, and its log file would be on somebody's disk: the system's log is what administrators read.
 std::shared_ptr<spdlog::logger> make_logger(bool foreground) {
   if (foreground) return spdlog::stderr_logger_mt("cairnfs");
   return spdlog::syslog_logger_mt("cairnfs", "cairnfs", LOG_PID, LOG_DAEMON);
@@ -141,6 +150,7 @@ std::shared_ptr<spdlog::logger> make_logger(bool foreground) {
 
 // Opens the store, serves it until it is unmounted, closes it. The lock goes last.
 Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::logger>& logger, Background* background) {
+  // First, while there is one thread: a fork takes only its caller along, and the locks of the others would stay held in it.
   std::optional<fusefs::Guard> guard;
   guard.emplace(request.store.string(), request.mount_point.string());
   auto store = open_store(request, store_options(request, logger));
@@ -168,6 +178,7 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
     logger->info("mounted store=\"{}\" mount_point=\"{}\"", options.store, options.mount_point);
     background->ready();
   };
+  // Returns when the mount is gone. What follows is what umount waits for: closing writes all there is in memory.
   auto served = fusefs::serve(tree, tree.store_stats().mode, options);
   guard.reset();
   if (auto closed = tree.close(); !closed) {
@@ -177,6 +188,7 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
   return served;
 }
 
+// In the background the parent returns from detach() with an exit code, and all that follows is the daemon's.
 int mount_store(const Request& request) {
   Background background;
   const std::string& hint = request.transport.hint;
@@ -211,6 +223,7 @@ void describe(CLI::App& app, Arguments* arguments) {
       ->allow_extra_args(false);
 }
 
+// Several -o are one list, as with mount(8).
 int check_and_mount(const Arguments& arguments, bool foreground, bool check_only) {
   auto request = check(arguments.store, arguments.mount_point, fmt::format("{}", fmt::join(arguments.options, ",")));
   if (!request) return complain(request.error().message);

@@ -34,6 +34,8 @@ Result<void> resize_mounted(const std::string& mount_point, uint64_t limit) {
   const int err = errno;
   ::close(fd);
   if (result == 0) return {};
+  // 1 is the daemon's refusal in its own words. The message may come from another version: no NUL is taken for
+  // granted.
   if (result > 0)
     return fail(ErrorCode::kInvalid, std::string(call.message, ::strnlen(call.message, sizeof call.message)));
   if (err == ENOTTY) {
@@ -56,6 +58,8 @@ Result<void> resize_unmounted(const std::string& path, uint64_t limit) {
   return changed;
 }
 
+// A mount point, or a store that is mounted somewhere, means asking the daemon. A store that nobody has mounted is
+// opened here; its lock decides if somebody mounts it just now.
 Result<void> resize(const std::string& path, uint64_t limit) {
   auto point = fusefs::canonical_mount_point(path);
   if (!point) return fail(std::move(point).error());

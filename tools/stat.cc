@@ -20,6 +20,7 @@ namespace {
 
 using Json = nlohmann::json;
 
+// The answer is an extended attribute of the mount's root (fusefs/stats.h), so any user who sees the mount may ask.
 Result<std::string> read_stats(const std::string& path) {
   auto point = fusefs::canonical_mount_point(path);
   if (!point) return fail(std::move(point).error());
@@ -27,6 +28,7 @@ Result<std::string> read_stats(const std::string& path) {
   if (!entry || entry->type != fusefs::kFsType) {
     return fail(ErrorCode::kInvalid, fmt::format("{}: no cairnfs is mounted there", path));
   }
+  // The most that an extended attribute can hold.
   std::string text(64 << 10, '\0');
   const std::string name(fusefs::kStatsAttribute);
   const ssize_t size = ::getxattr(point->c_str(), name.c_str(), text.data(), text.size());
@@ -38,6 +40,7 @@ Result<std::string> read_stats(const std::string& path) {
   return text;
 }
 
+// In the largest unit of which there are at least two.
 std::string duration(int64_t seconds) {
   if (seconds < 0) return "nothing was evicted yet";
   if (seconds < 120) return fmt::format("{} s", seconds);
@@ -48,6 +51,7 @@ std::string duration(int64_t seconds) {
 
 void row(std::string_view name, const std::string& value) { fmt::print("{:22} {}\n", name, value); }
 
+// "-" where nothing was counted: 0.00 would claim that all of it missed.
 std::string ratio(uint64_t part, uint64_t whole) {
   return whole == 0 ? "-" : fmt::format("{:.2f}", static_cast<double>(part) / static_cast<double>(whole));
 }
@@ -55,6 +59,7 @@ std::string ratio(uint64_t part, uint64_t whole) {
 // 0 stands for "not known yet".
 std::string factor(double value) { return value > 0 ? fmt::format("{:.2f}", value) : "-"; }
 
+// Fields that an older daemon does not have count as 0.
 void print_space(const Json& j) {
   const auto number = [&j](const char* name) { return j.value(name, uint64_t{0}); };
   row("mode", j.value("mode", ""));

@@ -16,6 +16,8 @@ namespace {
 // A daemon that is still writing after this long is stuck on its disk.
 constexpr std::chrono::minutes kWaitForDaemon{5};
 
+// umount(8) returns while the daemon still writes; this command does not, so that a script may copy the store or power
+// off.
 Result<void> unmount_and_wait(const std::string& path, bool lazy) {
   auto point = fusefs::canonical_mount_point(path);
   if (!point) return fail(std::move(point).error());
