@@ -21,6 +21,8 @@ namespace io {
 class Env;
 }
 
+// Keys are any bytes, but for those that begin with eight zero bytes and 'H' or 'M': these are the store's own. Writing
+// them is kInvalid, and scans pass them over.
 inline constexpr uint64_t kMaxKeySize = 1024;  // bytes, at least 1
 // Bytes. A value over an eighth of a segment goes to a segment of its own.
 inline constexpr uint64_t kMaxValueSize = 1ull << 31;

@@ -67,6 +67,7 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
     if (change.key.empty() || change.key.size() > kMaxKeySize)
       return fail(ErrorCode::kInvalid,
                   fmt::format("key of {} bytes: allowed are 1 to {}", change.key.size(), kMaxKeySize));
+    if (store::is_liveness_key(change.key)) return fail(ErrorCode::kInvalid, "this key is the store's own");
     if (change.value.size() > kMaxValueSize)
       return fail(ErrorCode::kTooLarge,
                   fmt::format("value of {} bytes: at most {}", change.value.size(), kMaxValueSize));

@@ -17,7 +17,9 @@ constexpr size_t kKnownOrdinals = 4;
 constexpr uint8_t kMapVersion = 1;
 
 // Inode 0 is nobody's: the tree leaves these keys alone (format::decode_tree_key() calls them the engine's).
-Bytes store_key(char tag) { return Bytes(8, '\0') + tag; }
+constexpr ByteView kStoreInode("\0\0\0\0\0\0\0\0", 8);
+
+Bytes store_key(char tag) { return Bytes(kStoreInode) + tag; }
 
 // Big endian, so that the map's records lie in the order of segment ids.
 void put_be64(Bytes& out, uint64_t value) {
@@ -203,6 +205,11 @@ std::optional<SegmentId> parse_liveness_key(ByteView key) {
 }
 
 Bytes liveness_header_key() { return store_key('H'); }
+
+bool is_liveness_key(ByteView key) {
+  return key.size() > kStoreInode.size() && key.starts_with(kStoreInode) &&
+         (key[kStoreInode.size()] == 'H' || key[kStoreInode.size()] == 'M');
+}
 
 Bytes encode_liveness_header(const LivenessHeader& header) {
   Bytes out;

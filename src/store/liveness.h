@@ -80,6 +80,8 @@ Bytes liveness_key(unsigned copy, SegmentId id);
 Bytes liveness_prefix(unsigned copy);
 std::optional<SegmentId> parse_liveness_key(ByteView key);
 Bytes liveness_header_key();
+// Whether the key is one of these. Nobody else may write it, and scans pass it over.
+bool is_liveness_key(ByteView key);
 
 // What the map covers.
 struct LivenessHeader {

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/try.h"
+#include "store/liveness.h"
 #include "store/store_impl.h"
 
 namespace cairn {
@@ -108,7 +109,7 @@ void Cursor::Impl::settle() {
   while (status_ && iterator_->valid()) {
     if (!iterator_->key().starts_with(prefix_)) return;
     const format::IndexEntry& entry = iterator_->entry();
-    if (entry.seq > max_seq_) {
+    if (entry.seq > max_seq_ || store::is_liveness_key(iterator_->key())) {
       status_ = iterator_->next();
       continue;
     }
