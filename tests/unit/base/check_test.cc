@@ -16,7 +16,9 @@ TEST(Check, ADebugCheckIsEvaluatedInDebugBuildsOnly) {
   const auto holds = [&evaluated] { return ++evaluated > 0; };
   DCHECK(holds());
   EXPECT_EQ(evaluated, kDebugChecks ? 1 : 0);
-  if (kDebugChecks) EXPECT_DEATH(DCHECK(!holds()), "bug: CHECK");
+  if (kDebugChecks) {
+    EXPECT_DEATH(DCHECK(!holds()), "bug: CHECK");
+  }
 }
 
 }  // namespace
