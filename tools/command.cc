@@ -1,18 +1,16 @@
 #include "tools/command.h"
 
-#include <algorithm>
 #include <iostream>
-#include <string>
 
 #include <fmt/format.h>
+
+#include "tools/printable.h"
 
 namespace cairn::tools {
 
 // One line whatever is in it: scripts and logs count on that.
 int complain(std::string_view message, int code) {
-  std::string line(message);
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  fmt::print(stderr, "cairnfs: {}\n", line);
+  fmt::print(stderr, "cairnfs: {}\n", printable(message));
   return code;
 }
 
