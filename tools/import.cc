@@ -1,5 +1,6 @@
 // cairnfs import and cairnfs export: a directory into a store, and out of it.
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
@@ -17,6 +18,7 @@
 #include "fusefs/mount_table.h"
 #include "tools/command.h"
 #include "tools/common.h"
+#include "tools/printable.h"
 #include "tools/transfer/progress.h"
 #include "tools/transfer/transfer.h"
 #include "tools/transfer/tree.h"
@@ -26,9 +28,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr unsigned kMaxJobs = 128;  // each has a MiB to read into
+
 struct Arguments {
   std::string directory, store;  // the latter with a path, perhaps
-  unsigned jobs = 0;
+  std::optional<unsigned> jobs;
   bool quiet = false;
 };
 
@@ -84,11 +88,7 @@ Result<void> check_apart(const std::string& directory, const StorePath& where) {
 // here, which is faster by a change of process for each call.
 Result<std::unique_ptr<Tree>> open_store(const StorePath& where, bool to_write) {
   if (!where.mount) return open_store_tree(where.store.string(), where.path, to_write);
-  const fs::path path = fs::path(*where.mount) / fs::path(where.path).relative_path();
-  std::error_code error;
-  if (to_write) fs::create_directories(path, error);
-  if (error) return fail(ErrorCode::kIo, fmt::format("{}: {}", path.string(), error.message()));
-  return open_posix_tree(path.string());
+  return open_posix_tree(*where.mount, where.path, to_write);
 }
 
 // `make`: also what is missing above it.
@@ -96,7 +96,7 @@ Result<std::unique_ptr<Tree>> open_directory(const std::string& path, bool make)
   std::error_code error;
   if (make && !fs::create_directories(path, error) && error)
     return fail(ErrorCode::kIo, fmt::format("{}: {}", path, error.message()));
-  return open_posix_tree(path);
+  return open_posix_tree(path, {}, false);
 }
 
 // For people; scripts ask for --quiet and look at the exit code.
@@ -118,14 +118,15 @@ int copy(Tree& from, Tree& to, const Arguments& arguments, std::string_view verb
   if (!arguments.quiet && ::isatty(STDERR_FILENO) != 0) progress.emplace(from, count);
   const auto say = [&progress](const std::string& message) {
     if (progress) {
-      progress->say("cairnfs: " + message);
+      progress->say("cairnfs: " + printable(message));
     } else {
       complain(message);
     }
   };
   // Copying many small files is mostly waiting, so there are more jobs than CPUs.
-  const unsigned jobs = arguments.jobs != 0 ? arguments.jobs : std::max(2u, 2 * std::thread::hardware_concurrency());
+  const unsigned jobs = arguments.jobs.value_or(std::clamp(2 * std::thread::hardware_concurrency(), 2u, kMaxJobs));
   auto copied = transfer(from, to, jobs, count, say);
+  const uint64_t missing = copied && to.may_have_evicted() ? count_missing(from, to) : 0;
   // Also after an error, so that what is said to be there is there.
   auto synced = to.sync();
   progress.reset();
@@ -134,6 +135,12 @@ int copy(Tree& from, Tree& to, const Arguments& arguments, std::string_view verb
   if (!synced) return complain(synced.error().message);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - started;
   if (!arguments.quiet) fmt::print("{}\n", summary(verb, count, seconds.count()));
+  if (missing > count.errors) {
+    return complain(
+        fmt::format("{} of these are not there any more: the cache is too small for them and has evicted them; "
+                    "`cairnfs resize` gives it more room",
+                    missing - count.errors));
+  }
   if (count.errors == 0) return kOk;
   return complain(fmt::format("{} files could not be copied; the same command tries them again", count.errors.load()));
 }
@@ -162,7 +169,8 @@ int export_from(const Arguments& arguments) {
 }
 
 void describe(CLI::App& app, Arguments* arguments) {
-  app.add_option("-j,--jobs", arguments->jobs, "files that are copied at a time (default: twice the number of CPUs)");
+  app.add_option("-j,--jobs", arguments->jobs, "files that are copied at a time (default: twice the number of CPUs)")
+      ->check(CLI::Range(1u, kMaxJobs));
   app.add_flag("-q,--quiet", arguments->quiet, "say nothing but errors");
 }
 

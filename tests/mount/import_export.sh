@@ -2,7 +2,7 @@
 # cairnfs import and export: into and out of a store at rest and one that is mounted, all that a tree has; again, after a kill.
 . "$(dirname "$0")/lib.sh"
 . "$here/apps/archives.sh"
-need rsync setfattr
+need rsync setfattr python3
 
 # said COMMAND...: it must work; what it says is in $work/said.
 said() { "$@" >"$work/said" 2>&1 || fail "$*: $(cat "$work/said")"; }
@@ -60,6 +60,96 @@ access_lists() {
   same "$(cd out && getfacl -Rn .)" "$(cd listed && getfacl -Rn .)" "access control lists"
 }
 
+# Files of the target with several names: each becomes one file of the source or stays what it was for its other names.
+other_links() {
+  local i
+  rm -rf linked linked.out onto others
+  mkdir linked onto others
+  for i in {1..20}; do echo "first $i" >"linked/a$i" && ln "linked/a$i" "linked/b$i"; done
+  said cairnfs import linked "$store:linked"
+  rm -r linked && mkdir linked
+  for i in {1..20}; do
+    echo "second $i" >"linked/a$i" && ln "linked/a$i" "linked/c$i"
+    echo "third $i" >"linked/b$i" && ln "linked/b$i" "linked/d$i"
+    echo precious >"others/$i" && ln "others/$i" "onto/a$i" && ln "others/$i" "onto/b$i"
+  done
+  said cairnfs import linked "$store:linked"
+  said cairnfs export "$store:linked" linked.out
+  same_odd_tree linked linked.out
+  said cairnfs export "$store:linked" onto
+  same_odd_tree linked onto
+  same "$(sort -u others/*)" precious "what has other names in the target"
+}
+
+# Deeper than a path can say; names that a terminal would obey; an attribute that there is no room for.
+awkward() {
+  rm -rf awkward awkward.out
+  mkdir awkward
+  python3 - <<'PY'
+import os
+def down(make):
+    for i in range(40):
+        if make: os.mkdir(f"{i}" + "x" * 200)
+        os.chdir(f"{i}" + "x" * 200)
+os.chdir("awkward")
+down(True)
+open("leaf", "w").write("deep")
+os.symlink("leaf", "link")
+os.chmod("leaf", 0o640)
+os.setxattr("leaf", "user.depth", b"40")
+os.utime("leaf", (1, 1))
+PY
+  said cairnfs import awkward "$store:awkward"
+  said cairnfs export "$store:awkward" awkward.out
+  python3 - <<'PY'
+import os
+os.chdir("awkward.out")
+for i in range(40): os.chdir(f"{i}" + "x" * 200)
+st = os.stat("leaf")
+assert open("leaf").read() == "deep" and os.readlink("link") == "leaf"
+assert st.st_mode & 0o7777 == 0o640 and st.st_mtime == 1 and os.getxattr("leaf", "user.depth") == b"40"
+PY
+  rm -rf awkward.out
+  mount_store
+  mkdir -p "$mnt/attribute" outside
+  for i in {1..9}; do echo "$i" >"$mnt/attribute/$i"; done
+  chmod 640 "$mnt/attribute/"*
+  setfattr -n user.large -v "$(printf 'v%.0s' {1..60000})" "$mnt/attribute/5"
+  echo "$mode" >"$mnt/attribute/"$'esc\e[2J\nape' && mkdir -p "onto/attribute/"$'esc\e[2J\nape'
+  # A path below a mount goes through no link, as below a store at rest.
+  ln -s "$work/outside" "$mnt/way-out"
+  expect_error any "way-out" -- cairnfs import "$plain" "$mnt:way-out"
+  expect_error any "way-out" -- cairnfs import "$plain" "$mnt:way-out/further"
+  expect_error any "'..'" -- cairnfs import "$plain" "$mnt:../outside"
+  same "$(ls outside)" "" "what came out of the mount"
+  rm "$mnt/way-out"
+  umount_store
+  ! cairnfs export "$store:attribute" onto/attribute >said 2>&1 || fail "an attribute of 60,000 bytes, and a directory in the way"
+  grep -qF 'esc\x1b[2J ape: ' said || fail "a name that a terminal obeys: $(cat -v said)"
+  same "$(cd onto/attribute && cat {1..9} | tr -d '\n')" 123456789 "files beside an attribute that is too large"
+  same "$(stat -c %a onto/attribute/5)" 640 "the mode of a file of which an attribute is too large"
+  for jobs in 0 129 100000 -1; do expect_error any "jobs" -- cairnfs import -j "$jobs" "$plain" "$store"; done
+  said cairnfs import -j 128 "$plain" "$store:jobs"
+  said cairnfs import -j 1 "$plain" "$store:jobs"
+  rm -rf awkward onto
+}
+
+# What does not fit into a cache is not said to be there.
+too_much() {
+  local way
+  [ "$mode" = cache ] || return 0
+  mkdir many && for i in {1..200}; do head -c 500K /dev/urandom >"many/$i"; done
+  for way in at_rest mounted; do
+    mkfs.cairnfs --force --mode cache --limit 32M "$store"
+    [ $way = at_rest ] || mount_store
+    ! cairnfs import many "$store:many" >said 2>&1 || fail "100 MB in a cache of 32 MiB, $way: $(cat said)"
+    grep -q "cairnfs: [0-9]* of these are not there any more" said || fail "$way: $(cat said)"
+    [ $way = at_rest ] || umount_store
+    check_store
+  done
+  rm -r many
+}
+
 # Killed on the way, at several places, and started again: it comes to the same end. In cache mode only what was sealed stays.
 killed() {
   local moment
@@ -110,5 +200,8 @@ for mode in ${CAIRNFS_MODES:-cas cache}; do
   again
   access_lists
   refusals
+  other_links
+  awkward
   killed
+  too_much
 done

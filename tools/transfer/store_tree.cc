@@ -194,6 +194,11 @@ class StoreTree final : public Tree {
 
   void leave(const Place& place) override { fs_->forget(place.ino, 1); }
 
+  bool may_have_evicted() override {
+    const auto files = fs_->cache_stats().evicted_files;
+    return std::any_of(files.begin(), files.end(), [](uint64_t count) { return count > 0; });
+  }
+
   Result<void> sync() override {
     if (auto synced = fs_->sync(); !synced) return failed(std::move(synced).error(), store_);
     if (auto closed = fs_->close(); !closed) return failed(std::move(closed).error(), store_);

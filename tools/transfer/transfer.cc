@@ -6,6 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -56,7 +58,11 @@ class Transfer {
     if (!to) return fail(std::move(to).error());
     push({make_folder(nullptr, std::move(*from), to->place, false), {}});
     std::vector<std::thread> threads;
-    for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });
+    try {
+      for (unsigned i = 1; i < workers; ++i) threads.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {  // no more threads: those that there are do it
+    }
+    work();
     for (std::thread& thread : threads) thread.join();
     for (const auto& [id, file] : linked_) to_.leave(file.place);
     if (fatal_) return fail(*fatal_);
@@ -194,7 +200,8 @@ class Transfer {
     std::unique_lock lock(linked_mutex_);
     const auto [it, first] = linked_.try_emplace({entry.device, entry.attr.ino});
     if (first) {
-      auto file = reuse_or_make(folder, entry, std::move(there));
+      const bool taken = there && !reused_.emplace(there->device, there->attr.ino).second;
+      auto file = reuse_or_make(folder, entry, std::move(there), !taken);
       if (!file) {
         linked_.erase(it);
         return fail(std::move(file).error());
@@ -219,7 +226,7 @@ class Transfer {
     return filled;
   }
 
-  Result<Entry> reuse_or_make(Folder& folder, const Entry& entry, std::optional<Entry> there) {
+  Result<Entry> reuse_or_make(Folder& folder, const Entry& entry, std::optional<Entry> there, bool may_reuse = true) {
     Bytes target;
     if (S_ISLNK(entry.attr.mode)) {
       auto read = from_.read_link(entry.place);
@@ -227,7 +234,7 @@ class Transfer {
       target = std::move(*read);
     }
     if (there) {
-      auto usable = is_usable(entry, *there, target);
+      auto usable = may_reuse ? is_usable(entry, *there, target) : Result<bool>(false);
       if (usable && *usable) return *there;
       to_.leave(there->place);
       if (!usable) return fail(std::move(usable).error());
@@ -236,10 +243,16 @@ class Transfer {
     return to_.make(folder.to, entry.name, entry.attr, target);
   }
 
+  // A file that was just made has no time of change that somebody gave it: it is not taken for the same.
+  static bool is_unchanged(const Entry& entry, const Entry& there) {
+    return there.attr.size == entry.attr.size && is_same_time(there.attr.mtime, entry.attr.mtime);
+  }
+
   // Whether what is there can become what is wanted without being made anew: nothing but content and attributes differ.
   Result<bool> is_usable(const Entry& entry, const Entry& there, const Bytes& target) {
     if ((entry.attr.mode & S_IFMT) != (there.attr.mode & S_IFMT)) return false;
-    if (there.attr.links > 1 && entry.attr.links == 1) return false;  // other names of it are others' files
+    // Its other names may be others' files: it may stay what it is, but not become something else.
+    if (there.attr.links > 1 && (entry.attr.links == 1 || !is_unchanged(entry, there))) return false;
     if (S_ISLNK(entry.attr.mode)) {
       auto read = to_.read_link(there.place);
       if (!read) return fail(std::move(read).error());
@@ -248,9 +261,8 @@ class Transfer {
     return S_ISREG(entry.attr.mode) || entry.attr.rdev == there.attr.rdev;
   }
 
-  // A file that was just made has no time of change that somebody gave it: it is not taken for the same.
   Result<void> fill(const Entry& entry, const Entry& target) {
-    const bool unchanged = target.attr.size == entry.attr.size && is_same_time(target.attr.mtime, entry.attr.mtime);
+    const bool unchanged = is_unchanged(entry, target);
     if (unchanged) {
       ++count_.unchanged;
     } else if (S_ISREG(entry.attr.mode)) {
@@ -318,6 +330,8 @@ class Transfer {
 
   std::mutex linked_mutex_;
   std::map<std::pair<uint64_t, Ino>, Entry> linked_;  // (device, inode) of files with several names: where they are now
+  // Files of the target that were taken for the first name of such a file. For a second one they are not: they would become both.
+  std::set<std::pair<uint64_t, Ino>> reused_;
 };
 
 }  // namespace
@@ -325,6 +339,32 @@ class Transfer {
 Result<void> transfer(Tree& from, Tree& to, unsigned workers, TransferCount& count,
                       const std::function<void(const std::string&)>& complain) {
   return Transfer(from, to, count, complain).run(workers);
+}
+
+uint64_t count_missing(Tree& from, Tree& to) {
+  const auto from_root = from.root();
+  const auto to_root = to.root();
+  if (!from_root || !to_root) return 0;
+  uint64_t missing = 0;
+  std::vector<std::pair<Place, Place>> directories = {{from_root->place, to_root->place}};
+  while (!directories.empty()) {
+    const auto [source, target] = std::move(directories.back());
+    directories.pop_back();
+    if (const auto entries = from.list(source)) {
+      for (const Entry& entry : *entries) {
+        const auto there = to.find(target, entry.name);
+        if (there && !*there) ++missing;
+        if (!there || !*there) continue;
+        if (S_ISDIR(entry.attr.mode) && S_ISDIR((*there)->attr.mode)) {
+          directories.emplace_back(entry.place, (*there)->place);
+        } else {
+          to.leave((*there)->place);
+        }
+      }
+    }
+    to.leave(target);
+  }
+  return missing;
 }
 
 }  // namespace cairn::tools

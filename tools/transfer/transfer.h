@@ -31,4 +31,8 @@ struct TransferCount {
 Result<void> transfer(Tree& from, Tree& to, unsigned workers, TransferCount& count,
                       const std::function<void(const std::string&)>& complain);
 
+// How many of the files and directories below the root of `from` have no name in `to`; of a directory that has none, what is in
+// it does not count, nor does what cannot be looked at.
+uint64_t count_missing(Tree& from, Tree& to);
+
 }  // namespace cairn::tools

@@ -70,12 +70,15 @@ class Tree {
                                                const std::vector<Xattr>& xattrs) = 0;
   // What find(), root() and make() gave is not used any more.
   virtual void leave(const Place& place) = 0;
+  // Whether files may have gone by themselves since it was opened: from a cache that is full.
+  virtual bool may_have_evicted() = 0;
   // Everything done is durable, or as durable as this end makes things.
   virtual Result<void> sync() = 0;
 };
 
-// The tree below the directory `path` of the system. kNotFound, kNotDirectory.
-Result<std::unique_ptr<Tree>> open_posix_tree(const std::string& path);
+// The tree below `path` in the directory `top` of the system. On the way to `top` links are followed, below it they are not.
+// With `make_missing`, directories that `path` lacks are made. kNotFound, kNotDirectory.
+Result<std::unique_ptr<Tree>> open_posix_tree(const std::string& top, const std::string& path, bool make_missing);
 // The tree below `path` in a store that is not mounted. To write, directories that `path` lacks are made. Its destructor
 // closes the store, without a word about errors: call sync() before.
 Result<std::unique_ptr<Tree>> open_store_tree(const std::string& store, const std::string& path, bool to_write);
