@@ -53,7 +53,7 @@ TEST(ChunkCache, ManyThreadsFindOnlyRightValues) {
   for (uint64_t thread = 0; thread < 3; ++thread) {
     threads.emplace_back([&cache, thread] {
       for (uint64_t i = 0; i < 3000; ++i) {
-        const uint64_t seq = (i * 31 + thread) % 100;
+        const uint64_t seq = 1 + (i * 31 + thread) % 100;
         if (const auto value = cache.find(SeqNo(seq))) {
           ASSERT_EQ(value->view().back(), static_cast<char>(seq));
         } else {

@@ -73,6 +73,7 @@ TEST(FormatExamples, Filter) {
   for (uint64_t i = 0; i < kKeys; ++i) {
     format::IndexEntry entry;
     entry.seq = SeqNo(i + 1);
+    entry.segment = SegmentId(1);
     builder.add(fmt::format("{:04}", i), entry);
   }
   const Bytes table = builder.finish();
