@@ -74,6 +74,13 @@ class Builder {
     session(7);
     older_.push_back(std::make_unique<io::SimEnv>(env_->peek_crash(io::kNothingLost)));
     session(8);
+    for (unsigned i = 0; i < 2;
+         ++i) {  // the first of them is dead but for a little: worth a compaction, which gets stuck
+      open();
+      for (unsigned n = 0; n < 6; ++n) write("bulk", noise(60 + 6 * i + n, 4096), 4096 * n);
+      close();
+      if (i == 0) settle();
+    }
     settle(true);
   }
 
@@ -275,10 +282,7 @@ std::vector<RotFile> map_files(io::SimEnv& env, bool killed) {
     }
     segments.push_back(map_segment(env, name, sealed, newest));
   }
-  // Retired segments may be there as well. A closed store has none since maintenance unlinks them before it ends.
-  CHECK(kinds.size() == 3 && covered && uncovered);
-  static_cast<void>(retired);
-  static_cast<void>(killed);
+  CHECK(kinds.size() == 3 && covered && uncovered && (retired || killed));
   for (Mapped& m : segments) {
     for (const auto& [index, seq] : m.seqs) m.file.records[index].newest = newest.at(m.file.records[index].key) == seq;
     out.push_back(std::move(m.file));
