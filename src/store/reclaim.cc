@@ -101,10 +101,10 @@ Maintenance::Balance Maintenance::balance(const Version& version, bool only_cove
 }
 
 // The published bound on space amplification, less what the newest segments need until they are covered: a tenth of what is alive,
-// or a quarter where small records make compaction dear.
+// or a sixth where small records make compaction dear (footers and tables take the rest of the bound).
 uint64_t Maintenance::Balance::allowed() const {
   const bool large = records == 0 || live / records >= kLargeRecord;
-  return large ? live / 10 : live / 4;
+  return large ? live / 10 : live / 6;
 }
 
 void Maintenance::update_reclaimable() {

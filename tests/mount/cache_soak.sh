@@ -12,13 +12,6 @@ largest=2000000 # bytes of a file; most are below 62,500
 
 users() { python3 "$here/cache_users.py" --mixed "$@" "$mnt" 8 4 $((megabytes / 2)) "$largest"; }
 compare() { python3 "$here/cache_users.py" --mixed --compare "$mnt" "$largest"; }
-stat_of() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }
-evicted() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(sum(v for k, v in json.load(sys.stdin).items() if k.startswith('evicted_') and k not in ('evicted_bytes', 'evicted_directories')))"; }
-# What was asked for ahead of need still goes when the last writer has ended.
-wait_until_quiet() {
-  local before=-1 now
-  while now=$(evicted) && [ "$now" != "$before" ]; do before=$now && sleep 1; done
-}
 count_files() { find "$mnt" -type f | wc -l; }
 
 make_store

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Users of a cache that is too small, all at once: cache_users.py [--mixed] [--kill PID] DIR WRITERS READERS MEGABYTES SIZE
+"""Users of a cache that is too small, all at once: cache_users.py [--mixed] [--least BYTES] [--kill PID] DIR WRITERS READERS MEGABYTES SIZE
 And all that they left, compared once more: cache_users.py [--mixed] --compare DIR SIZE
 
 Writers open names with O_CREAT, some of which are being evicted at that moment, and write what belongs to the name. Readers
@@ -8,6 +8,7 @@ nothing; whoever reads finds the bytes that belong to the name, or the beginning
 is what all writers write together. Prints hits, misses and megabytes written; exits 1, with the first failure, if a rule was broken.
 
   --mixed     seven files of eight are small: SIZE/32 at most
+  --least     no file is smaller than that (0)
   --kill PID  once half is written that process is killed, and whoever then finds the mount gone ends in peace
   --compare   prints how many files are there whole, and how many only in part
 """
@@ -38,7 +39,7 @@ def path_of(root, number):
 
 def size_of(number, options):
     most = options.size // 32 if options.mixed and number % 8 else options.size
-    return max(1, (number * 2654435761 % 2**32) * most >> 32)
+    return max(1, options.least + ((number * 2654435761 % 2**32) * (most - options.least) >> 32))
 
 
 def create(path, tries=3):
@@ -154,6 +155,7 @@ def compare(options):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--mixed", action="store_true")
+    parser.add_argument("--least", type=int, default=0)
     parser.add_argument("--kill", type=int)
     parser.add_argument("--compare", action="store_true")
     parser.add_argument("dir")

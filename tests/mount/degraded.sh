@@ -23,7 +23,6 @@ release_disk() {
 }
 trap 'release_disk; at_exit' EXIT
 
-stat_of() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }
 fill_disk() {
   { head -c 400000000 /dev/zero >"$disk/filler"; } 2>/dev/null || true
   for n in $(seq 200); do { head -c 4096 /dev/zero >"$disk/filler-$n"; } 2>/dev/null || true; done

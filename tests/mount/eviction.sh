@@ -17,17 +17,26 @@ with_watcher() {
   wait "$watcher" || fail "the store took $(cat "$work/most") bytes of $limit_bytes"
 }
 
-stat_of() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }
-
-# many_users SIZE MEGABYTES: so much goes through the full cache, in files of at most that size.
+# many_users SIZE MEGABYTES [OPTION...]: so much goes through the full cache, in files of at most that size.
 many_users() {
   local before
   before=$(stat_of evicted_bytes)
-  with_watcher python3 "$here/cache_users.py" "$mnt" 4 4 "$2" "$1"
+  with_watcher python3 "$here/cache_users.py" "${@:3}" "$mnt" 4 4 "$2" "$1"
   [ "$2" -lt 200 ] || [ $(($(stat_of evicted_bytes) - before)) -gt $(($2 << 18)) ] || fail "only $(stat_of evicted_bytes) bytes were evicted"
   same "$(stat_of evicted_damaged)" 0 "damaged files"
   [ "$(stat_of allocated_bytes)" -le "$limit_bytes" ] || fail "it says itself that it is too large"
   cairnfs stat "$mnt" | grep -q "^evicted" || fail "stat says nothing about evictions"
+}
+
+# expect_density PERCENT: what the store takes is that much of what lives in it (with one copy of the index: three quarters of its
+# tables, as the newer ones repeat some of it), and three segments, once the background is through.
+expect_density() {
+  local tries=0 allocated live
+  while allocated=$(stat_of allocated_bytes) live=$(($(stat_of live_bytes) + $(du -sB1 "$store/index" | cut -f1) * 3 / 4)); do
+    [ "$allocated" -gt $((live * $1 / 100 + 3 * (limit_bytes / 64))) ] || return 0
+    sleep 0.5
+    [ $((++tries)) -lt 20 ] || fail "$allocated bytes allocated for $live that live: more than $1 %"
+  done
 }
 
 # count_right: how many of the names are there, after their bytes were compared.
@@ -35,16 +44,22 @@ count_files() { find "$mnt" -type f | wc -l; }
 
 make_store
 mount_store -o min_age=1
+many_users 300000 200 --least 65536
+expect_density 115
 many_users 200000 200
-many_users 8000 12
+many_users 8000 70
+expect_density 135
 
 say "what is there is there after a restart"
+wait_until_quiet
 before=$(count_files)
 [ "$before" -gt 100 ] || fail "only $before files are left"
 umount_store
 check_store
 mount_store -o min_age=1
-same "$(count_files)" "$before" "files after a restart"
+wait_until_quiet
+same "$(($(count_files) + $(evicted)))" "$before" "files after a restart"
+before=$(count_files)
 
 say "and after kill -9, but for the newest"
 kill -9 "$(daemon_pid)"

@@ -101,6 +101,21 @@ in_both_modes() {
   done
 }
 
+# ---- What a mount says of itself ----
+
+stat_of() { cairnfs stat --json "$mnt" | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"; }
+# Files evicted since the mount, for whatever reason.
+evicted() {
+  cairnfs stat --json "$mnt" | python3 -c "import json, sys
+counts = json.load(sys.stdin)
+print(sum(counts['evicted_' + why] for why in ('cold', 'young', 'group', 'damaged')))"
+}
+# What was asked for ahead of need still goes when the last writer has ended.
+wait_until_quiet() {
+  local before=-1 now
+  while now=$(evicted) && [ "$now" != "$before" ]; do before=$now && sleep 1; done
+}
+
 # ---- Expectations ----
 
 same() { [ "$1" = "$2" ] || fail "${3:-values differ}: '$1' is not '$2'"; }

@@ -171,6 +171,18 @@ TEST_F(Room, LargeValuesThatAreOverwrittenAtRandomArePunchedAndReadBack) {
 }
 
 // The kills of footers that are not in the map yet are done again at the next start, and their values punched once more.
+// Hazard 30: many small holes fragment a file for little.
+TEST_F(Room, SmallerValuesAreNotPunchedButCompacted) {
+  make();
+  evict_oldest();
+  std::mt19937_64 rng(8);
+  for (int i = 0; i < 1500; ++i) ASSERT_TRUE(put(fmt::format("key{}", rng() % 400), 60'000).has_value()) << i;
+  EXPECT_EQ(store_->stats().punched_bytes, 0u);
+  EXPECT_GT(store_->stats().compactions, 0u);
+  expect_within_limit();
+  expect_readable();
+}
+
 TEST_F(Room, WhatWasPunchedBeforeARestartIsNotGivenBackTwice) {
   make();
   evict_oldest();
@@ -325,7 +337,8 @@ TEST_F(Room, AReaderOfAnOldValueSeesItAfterItIsReplacedAndRoomIsShort) {
 // The bound that README promises, for a store at its limit.
 void expect_density(const StoreStats& stats, double factor) {
   EXPECT_LE(static_cast<double>(stats.allocated_bytes),
-            factor * static_cast<double>(stats.live_bytes) + 3.0 * static_cast<double>(stats.segment_size));
+            factor * static_cast<double>(stats.live_bytes) +
+                3.0 * static_cast<double>(stats.segment_size));
 }
 
 TEST_F(Room, SpaceAmplificationIsBounded) {
