@@ -87,7 +87,7 @@ TEST_F(EvictionTest, WritingAFileAndSettingItsTimesIsNoUseOfIt) {
 TEST_F(EvictionTest, AnOpenFileStaysUntilItIsClosed) {
   const Ino held = add(1);
   ok(fs_->open(held, false, false));
-  add_many(2, 125);
+  add_and_use_many(2, 125);  // the hand comes by more than once
   EXPECT_TRUE(is_there(1));
   EXPECT_EQ(read(held), content(1));
   fs_->release(held);

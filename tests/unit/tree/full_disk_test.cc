@@ -29,9 +29,9 @@ struct Case {
   bool shuffled;     // deleted in another order than made
 };
 
-class FullDisk : public TreeFixture, public testing::WithParamInterface<Case> {
+class FullDiskTree : public TreeFixture {
  public:
-  FullDisk() : TreeFixture(geometry()) {
+  FullDiskTree() : TreeFixture(geometry()) {
     unmount();
     env_->set_capacity(kDisk);
     mount();
@@ -56,6 +56,8 @@ class FullDisk : public TreeFixture, public testing::WithParamInterface<Case> {
   }
 };
 
+class FullDisk : public FullDiskTree, public testing::WithParamInterface<Case> {};
+
 TEST_P(FullDisk, TakesEveryDeletionAndGivesTheRoomBack) {
   const Case& c = GetParam();
   const uint64_t count = fill(c.content);
@@ -77,6 +79,23 @@ TEST_P(FullDisk, TakesEveryDeletionAndGivesTheRoomBack) {
   expect_clean(*env_, kPath);
   mount();
   EXPECT_EQ(names(kRootIno).size(), again);
+}
+
+// Hazard 28: what is durable is never evicted, however full the disk is.
+TEST_F(FullDiskTree, ADurableStoreRefusesWhatIsNewAndKeepsWhatItHas) {
+  const uint64_t count = fill(3000);
+  settle();
+  uint64_t refused = 0;
+  const std::string more(3000, 'y');
+  const Ino last = find(kRootIno, name(0));
+  for (uint64_t at = 0; refused < 20; at += more.size()) {
+    const auto written = fs_->write(last, 3000 + at, more, false, false);
+    if (!written) ++refused;
+    ASSERT_LT(at, kDisk);
+  }
+  settle();
+  for (uint64_t n = 0; n + 1 < count; n += 41)
+    ASSERT_EQ(read(find(kRootIno, name(n)), 0, 3000), std::string(3000, 'x')) << n;
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, FullDisk,
