@@ -163,6 +163,7 @@ class LogWalk {
         batch = kNone;
       }
     }
+    CHECK(run_begin_ <= kept);
     drop_records(batch, records.size());
     CHECK(kept <= records.size());
     records.resize(kept);

@@ -106,6 +106,7 @@ Result<void> walk(Walk& w) {
       if (!first) first = without_small(indexed->entry());
       TRY(indexed->next());
     }
+    DCHECK(first || !versions.empty());
     TRY(compare(w, key, versions, first));
   }
   return {};

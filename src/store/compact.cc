@@ -140,6 +140,7 @@ std::optional<Maintenance::Pick> Maintenance::grow_pick(const SegmentSet& set, s
   while (first > 0 && take(first - 1)) --first;
   const uint64_t after = sum == 0 ? 0 : round_to_commit(sum + format::kSegmentHeaderSize) + format::kCommitAlignment;
   if (before < after + (in_need() ? kLeastGain : 1)) return std::nullopt;
+  CHECK(first <= best && best <= last && last < all.size());
   Pick pick;
   for (size_t i = first; i <= last; ++i) pick.sources.push_back(all[i]);
   return pick;

@@ -304,6 +304,7 @@ Result<void> load_by_scan(State& s, const Unnamed& segment, uint64_t durable_end
     TRY_ASSIGN(size, reseal(c, segment, scan, footer));
   }
   auto sealed = std::make_shared<const Segment>(meta_of(segment, trailer, size), c.files);
+  CHECK(size > trailer.base);
   append_level(s, segment, {sealed, std::move(memtable), nullptr, nullptr}, mark, trailer.next_ino);
   c.logger->info("log_recovered file=segments/{} records={} commits={} torn_tail={}", segment.name, scan.records.size(),
                  scan.marks.size(), scan.torn_tail);

@@ -116,6 +116,7 @@ Result<std::unique_ptr<io::File>> Reserve::take_locked(io::Directory& target, co
   }
   TRY(directory_->rename_into(from, target, name));
   // From here on it is the caller's, or gone.
+  CHECK(!files_.empty() && files_.back() == from);
   files_.pop_back();
   room_->take_back(Room::charge(file_size_), room_->refusals());  // whoever takes it has paid for it
   logger_->info("reserve_used for={} left={}", name, files_.size());

@@ -147,6 +147,7 @@ Result<Value> ValueReader::stored(const Version& version, ByteView key, const Fo
     const uint64_t size = format::record_size(key.size(), entry.stored_length);
     if (entry.offset > found.slab->size() || size > found.slab->size() - entry.offset)
       return fail(ErrorCode::kCorrupt, fmt::format("record seq={} does not lie in its segment", entry.seq.value));
+    DCHECK(found.entry.offset % format::kRecordAlignment == 0);
     const char* record = found.slab->data() + entry.offset;
     return Value({record + format::kRecordHeaderSize + key.size(), entry.stored_length}, found.slab);
   }

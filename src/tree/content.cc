@@ -77,6 +77,7 @@ Result<uint64_t> write_locked(Tree& tree, Edit& edit, Inode& inode, const WriteR
   // Old chunks that wait to be erased would show up again inside the larger file.
   if (sweep_in_the_way(inode.attributes, end)) return 0;
 
+  CHECK(offset < end);
   ChunkWrites writes(tree, edit);
   for (uint64_t at = offset; at < end;) {
     const uint64_t begin = at % chunk_size;

@@ -140,6 +140,7 @@ Result<void> move_locked(Tree& tree, Edit& edit, const Move& move) NO_THREAD_SAF
   if (to.child) remove_name(edit, *to.directory, to.name, *to.entry);
   if (replace) TRY(drop_link(tree, edit, *to.child, to.directory->ino, to.name));
   put_name(tree, edit, from, to);
+  CHECK(!move.exchange() || to.entry);
   if (move.exchange()) put_name(tree, edit, to, from);
   if ((flags & kRenameWhiteout) != 0) add_whiteout(tree, edit, move);
   TRY(edit.commit());
