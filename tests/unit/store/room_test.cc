@@ -337,8 +337,7 @@ TEST_F(Room, AReaderOfAnOldValueSeesItAfterItIsReplacedAndRoomIsShort) {
 // The bound that README promises, for a store at its limit.
 void expect_density(const StoreStats& stats, double factor) {
   EXPECT_LE(static_cast<double>(stats.allocated_bytes),
-            factor * static_cast<double>(stats.live_bytes) +
-                3.0 * static_cast<double>(stats.segment_size));
+            factor * static_cast<double>(stats.live_bytes) + 3.0 * static_cast<double>(stats.segment_size));
 }
 
 TEST_F(Room, SpaceAmplificationIsBounded) {
