@@ -14,9 +14,8 @@ users() { python3 "$here/cache_users.py" --mixed "$@" "$mnt" 8 4 $((megabytes / 
 compare() { python3 "$here/cache_users.py" --mixed --compare "$mnt" "$largest"; }
 count_files() { find "$mnt" -type f | wc -l; }
 
-make_store
-exec {watch}> >(exec python3 "$here/watch_du.py" "$store" "$cache_limit" >"$work/most" 2>&1)
-watcher=$!
+make_watched_store $((2 * cache_limit))
+watch_room "$cache_limit"
 mount_store -o min_age=1
 say "half of it, and kill -9: $(users --kill "$(daemon_pid)")"
 wait_for_lock
@@ -42,6 +41,4 @@ wait_until_quiet
 same "$(($(count_files) + $(evicted)))" "$left" "files after a restart"
 say "left at the end: $(compare)"
 umount_store
-exec {watch}>&-
-wait "$watcher" || fail "the store took $(cat "$work/most") bytes of $cache_limit"
-say "the store took at most $(cat "$work/most") bytes of $cache_limit"
+end_watch

@@ -2,31 +2,16 @@
 # A cache on a disk (an ext4 in a loop device) that others fill: reads go on, new files stay in memory, stat says so, and what was
 # kept is written when the disk has room again. So too when the disk is full already at the mount.
 . "$(dirname "$0")/lib.sh"
-need python3 mkfs.ext4 losetup
-is_root || skip "loop devices need root"
-losetup --find >/dev/null 2>&1 || skip "there is no loop device"
+need python3
 
 mode=cache
 cache_limit=100M
-disk=$work/disk
-mkdir "$disk"
-truncate -s 200M "$work/image"
-mkfs.ext4 -q -m 0 "$work/image"
-mount -o loop "$work/image" "$disk"
-release_disk() {
-  local code=$?
-  set +e
-  cd /
-  if is_mounted "${mnt:-}"; then cairnfs umount "$mnt"; fi
-  umount -l "$disk"
-  return "$code"
-}
-trap 'release_disk; at_exit' EXIT
+make_disk 200M || skip "there is no loop device"
 
 fill_disk() {
   { head -c 400000000 /dev/zero >"$disk/filler"; } 2>/dev/null || true
   for n in $(seq 200); do { head -c 4096 /dev/zero >"$disk/filler-$n"; } 2>/dev/null || true; done
-  [ "$(df -B1 --output=avail "$disk" | tail -1)" -lt 100000 ] || fail "the disk is not full"
+  [ "$(disk_left "$disk")" -lt 100000 ] || fail "the disk is not full"
 }
 free_disk() { rm -f "$disk"/filler*; }
 add() {  # add FROM TO
@@ -49,8 +34,6 @@ wait_until_written() {
 }
 
 make_store
-mv "$store" "$disk/store"
-store=$disk/store
 mount_store
 add 1 20
 same "$(stat_of degraded)" 0 "degraded"

@@ -10,11 +10,9 @@ limit_bytes=$((64 << 20))
 
 # with_watcher COMMAND...: fails if the store outgrows its limit meanwhile.
 with_watcher() {
-  exec {watch}> >(exec python3 "$here/watch_du.py" "$store" "$limit_bytes" >"$work/most" 2>&1)
-  local watcher=$!
+  watch_room "$limit_bytes"
   "$@"
-  exec {watch}>&-
-  wait "$watcher" || fail "the store took $(cat "$work/most") bytes of $limit_bytes"
+  end_watch
 }
 
 # many_users SIZE MEGABYTES [OPTION...]: so much goes through the full cache, in files of at most that size.
@@ -42,7 +40,7 @@ expect_density() {
 # count_right: how many of the names are there, after their bytes were compared.
 count_files() { find "$mnt" -type f | wc -l; }
 
-make_store
+make_watched_store 160M
 mount_store -o min_age=1
 many_users 300000 200 --least 65536
 expect_density 115

@@ -2,29 +2,12 @@
 # A durable store on a disk (an ext4 in a loop device) that tiny files and others fill up to the last block: every file can be
 # deleted, in any order, fsync works, and the room comes back.
 . "$(dirname "$0")/lib.sh"
-need python3 mkfs.ext4 losetup
-is_root || skip "loop devices need root"
-losetup --find >/dev/null 2>&1 || skip "there is no loop device"
+need python3
 
 mode=cas
-disk=$work/disk
-mkdir "$disk"
-truncate -s 40M "$work/image"
-mkfs.ext4 -q -m 0 "$work/image"
-mount -o loop "$work/image" "$disk"
-release_disk() {
-  local code=$?
-  set +e
-  cd /
-  if is_mounted "${mnt:-}"; then cairnfs umount "$mnt"; fi
-  umount -l "$disk"
-  return "$code"
-}
-trap 'release_disk; at_exit' EXIT
+make_disk 40M || skip "there is no loop device"
 
 make_store --segment-size 1M
-mv "$store" "$disk/store"
-store=$disk/store
 mount_store
 
 # files ACTION SEED: `fill` makes tiny files until there is no room, and prints how many; `delete` unlinks them all, in random order.
@@ -65,7 +48,7 @@ count=$(files fill 0)
 [ "$count" -gt 5000 ] || fail "only $count files"
 { head -c 100000000 /dev/zero >"$disk/filler"; } 2>/dev/null || true
 for n in $(seq 50); do { head -c 4096 /dev/zero >"$disk/filler-$n"; } 2>/dev/null || true; done
-[ "$(df -B1 --output=avail "$disk" | tail -1)" -lt 20000 ] || fail "the disk is not full"
+[ "$(disk_left "$disk")" -lt 20000 ] || fail "the disk is not full"
 files delete "${CAIRNFS_SEED:-1}" >"$work/deleted" || fail "deleting on a full disk"
 say "$count files were made and $(cat "$work/deleted") deleted on a disk with no block left"
 again=$(files fill 0)

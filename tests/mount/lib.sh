@@ -28,6 +28,7 @@ need() {
 
 mounted=()   # mount points that this script has to give back
 children=()  # processes of this script
+disk=        # mount point of a disk of its own, if the script made one
 at_exit() {
   local code=$? point
   set +e
@@ -37,6 +38,7 @@ at_exit() {
     is_mounted "$point" || continue
     cairnfs umount "$point" 2>/dev/null || cairnfs umount -l "$point" || code=1
   done
+  [ -z "$disk" ] || umount "$disk" 2>/dev/null || umount -l "$disk"
   if [ "${remove_work:-false}" = true ]; then rm -rf --one-file-system "$work"; fi
   [ "$code" -eq 0 ] || [ "$code" -eq 77 ] || say "exit $code in mode ${mode:-none}"
   exit "$code"
@@ -47,9 +49,9 @@ trap 'exit 1' HUP INT TERM
 is_mounted() { awk -v point="$1" '$5 == point { found = 1 } END { exit !found }' /proc/self/mountinfo; }
 
 cache_limit=512M
-# make_store [mkfs options]: an empty store of the present mode, and a mount point for it.
+# make_store [mkfs options]: an empty store of the present mode, on the disk of its own if there is one, and a mount point for it.
 make_store() {
-  store=$work/$mode/store mnt=$work/$mode/mnt
+  store=${disk:-$work/$mode}/store mnt=$work/$mode/mnt
   mkdir -p "$mnt"
   local limit=()
   [ "$mode" = cas ] || limit=(--limit "$cache_limit")
@@ -70,6 +72,41 @@ wait_for_lock() { flock "$store/lock" true; }
 # A store at rest must be clean, every checksum of it.
 check_store() {
   fsck.cairnfs --scrub "$store" >"$work/fsck.out" 2>&1 || { cat "$work/fsck.out" >&2; fail "fsck of $store: exit $?"; }
+}
+
+# make_disk SIZE: an ext4 of that size, in a loop device, mounted on $disk. False where that cannot be had.
+make_disk() {
+  if ! is_root || ! command -v mkfs.ext4 >/dev/null || ! losetup --find >/dev/null 2>&1; then return 1; fi
+  truncate -s "$1" "$work/image"
+  # All of it is made at once, so that what is used changes by what is done on it and by nothing else.
+  mkfs.ext4 -q -m 0 -E lazy_itable_init=0,lazy_journal_init=0 "$work/image"
+  mkdir "$work/disk"
+  mount -o loop "$work/image" "$work/disk"
+  disk=$work/disk
+}
+drop_disk() { [ -z "$disk" ] || umount "$disk"; disk=; }
+# The bytes of a disk that are used, and those that are left.
+disk_used() { stat -f -c '%b %f %S' "$1" | { read -r all free size && echo $(((all - free) * size)); }; }
+disk_left() { df -B1 --output=avail "$1" | tail -1; }
+# make_watched_store SIZE [mkfs options]: make_store, on a disk of its own of that size if there can be one.
+make_watched_store() {
+  used_before=
+  if make_disk "$1"; then
+    used_before=$(disk_used "$disk")
+  else
+    say "WARNING: no loop device: what the store takes is only looked at file by file, and a short excess is not seen"
+  fi
+  make_store "${@:2}"
+}
+# watch_room LIMIT ... end_watch: fails if $store takes more meanwhile. `echo BYTES >&"$watch"` changes the limit.
+watch_room() {
+  exec {watch}> >(exec python3 "$here/watch_room.py" "$store" "$1" $used_before >"$work/most" 2>&1)
+  watcher=$!
+}
+end_watch() {
+  exec {watch}>&-
+  wait "$watcher" || fail "the store outgrew its limit: $(cat "$work/most")"
+  say "the store took $(cat "$work/most")"
 }
 
 # Every lookup and open is taken back: once the kernel forgets what it need not know, nothing is known but the root, which

@@ -16,11 +16,13 @@ fill() {  # fill FROM TO: files of 1 MB
 }
 
 cache_limit=64M
-make_store
+make_watched_store 300M
+watch_room $((64 << 20))
 mount_store -o min_age=0
 fill 1 40
 
 say "growing"
+echo $((128 << 20)) >&"$watch"
 cairnfs resize "$mnt" 128M
 same "$(df_size)" $((128 << 20)) "size in df"
 fill 41 90
@@ -33,6 +35,7 @@ cp "$work/last" "$mnt/last"
 (while [ ! -e "$work/enough" ]; do head -c 300000 /dev/urandom >"$mnt/noise-$((RANDOM % 20))" || exit 1; done) &
 children+=($!)
 cairnfs resize "$store" 32M
+echo $((32 << 20)) >&"$watch"
 for _ in $(seq 50); do within $((32 << 20)); done
 touch "$work/enough"
 wait "$!" || fail "the writer failed while the limit was changed"
@@ -58,6 +61,7 @@ if is_root && command -v setpriv >/dev/null; then
 fi
 
 say "it survives kill -9"
+echo $((48 << 20)) >&"$watch"
 cairnfs resize "$mnt" 48M
 kill -9 "$(daemon_pid)"
 wait_for_lock
@@ -71,14 +75,18 @@ umount_store
 
 say "a store that is not mounted"
 cairnfs resize "$store" 24M
+echo $((24 << 20)) >&"$watch"
 within $((24 << 20))
 check_store
+echo $((80 << 20)) >&"$watch"
 cairnfs resize "$store" 80M
 mount_store
 same "$(df_size)" $((80 << 20)) "size in df"
 fill 100 120
 umount_store
 check_store
+end_watch
+drop_disk
 expect_error 1 "not a CairnFS store" -- cairnfs resize "$work" 64M
 expect_error any "/nowhere" -- cairnfs resize "$work/nowhere" 64M
 
