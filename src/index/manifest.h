@@ -5,6 +5,7 @@
 // command.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -33,6 +34,8 @@ struct ManifestSegment {
   uint64_t record_bytes = 0;  // sum of record_size() over them
   // As in the segment's header; 0 but for compacted ones.
   uint32_t generation = 0;
+  // Bytes of it that are no records: of a log segment about what its footer takes, and a table of the same entries.
+  [[nodiscard]] uint64_t overhead() const { return file_size - std::min(file_size, record_bytes); }
   friend bool operator==(const ManifestSegment&, const ManifestSegment&) = default;
 };
 

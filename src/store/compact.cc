@@ -124,11 +124,13 @@ bool Maintenance::is_sparse(const Segment& segment, double threshold) const {
 
 // From `best` over neighbours that are sparse too, as long as what lives of them fits one segment. None if nothing would come
 // of it: headers and the ends of blocks can make a tiny segment look sparse.
-std::optional<Maintenance::Pick> Maintenance::grow_pick(const SegmentSet& set, size_t best, double threshold) const {
+std::optional<Maintenance::Pick> Maintenance::grow_pick(const SegmentSet& set, size_t best, double threshold,
+                                                        uint64_t most) const {
   const auto& all = set.all();
   size_t first = best, last = best;
   uint64_t sum = rewritten_size(*all[best]), before = on_disk(*all[best]);
-  const uint64_t room = config_.superblock.segment_size / 8 * (in_need() ? 7 : 4);
+  if (sum > most) return std::nullopt;
+  const uint64_t room = std::min(most, config_.superblock.segment_size / 8 * (in_need() ? 7 : 4));
   const auto take = [&](size_t i) {
     const uint64_t size = rewritten_size(*all[i]);
     if (!is_sparse(*all[i], threshold) || sum + size > room || last - first + 1 >= kMaxSources) return false;
@@ -148,7 +150,7 @@ std::optional<Maintenance::Pick> Maintenance::grow_pick(const SegmentSet& set, s
 
 // The neighbours that give most room back for what has to be copied. Garbage is judged globally: the sparsest segment starts the
 // pick.
-std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& version) const {
+std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& version, uint64_t most) const {
   const double threshold = in_need() ? kSparseOnFullDisk : wants_density(version) ? kSparseInNeed : kSparse;
   const auto& all = version.segments->all();
   std::vector<std::pair<double, size_t>> candidates;  // share that lives, place
@@ -158,13 +160,25 @@ std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& versio
   }
   std::sort(candidates.begin(), candidates.end());
   for (const auto& [share, i] : candidates)
-    if (auto pick = grow_pick(*version.segments, i, threshold)) return pick;
+    if (auto pick = grow_pick(*version.segments, i, threshold, most)) return pick;
   return std::nullopt;
 }
 
 Result<bool> Maintenance::compact_step() {
+  // With little room left what fits it is compacted, which makes more.
+  Result<bool> did = false;
+  for (uint64_t most = UINT64_MAX; most >= kLeastGain; most = std::min(most, config_.superblock.segment_size) / 2) {
+    did = compact_at_most(most);
+    if (did || did.error().code != ErrorCode::kNoSpace) return did;
+  }
+  // As with merges: evictions may still make room, and who waits is told only when nothing else does.
+  config_.logger->warn("compaction_postponed reason=\"{}\"", did.error().message);
+  return false;
+}
+
+Result<bool> Maintenance::compact_at_most(uint64_t most) {
   const auto version = catalog_->current();
-  const auto pick = pick_victims(*version);
+  const auto pick = pick_victims(*version, most);
   if (!pick) return false;
   auto compacted = write_compacted(*pick);
   if (!compacted) {

@@ -24,7 +24,7 @@ void LogWriter::drop_token() {
 
 Result<void> LogWriter::start() {
   MutexLock lock(mu_);
-  request_prepared(Room::Use::kFree);
+  request_prepared(Room::Use::kSeal);
   wait([&] {
     mu_.assert_held();
     return prepared_ || prepare_error_;
@@ -147,6 +147,7 @@ Result<void> LogWriter::seal_front() {
     TRY_ASSIGN(auto table, sealed->footer());
     segment->claim.shrink_to(Room::charge(meta.file_size));
     segment->claim.keep();
+    config_.room->owe(meta.overhead());
     bytes_logged_ += meta.file_size;
     catalog_->sealed({sealed, segment->memtable, writer.slab(), table}, writer.last_mark(), next_ino);
     // The newest stays in memory: what was just written is what is read next.
@@ -188,7 +189,7 @@ Result<void> LogWriter::seal() {
   TRY(check_running());
   // Only what was begun before this call has to be in: one roll does it.
   if (active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0 || kept_ != 0)
-    TRY(roll(0, true, Room::Use::kFree));
+    TRY(roll(0, true, Room::Use::kSeal));
   // Later rolls may add more, for which this caller need not wait.
   const SegmentId newest = last_log_;
   wait([&] {

@@ -124,7 +124,7 @@ void LogWriter::forced_seal_job() {
   MutexLock lock(mu_);
   const uint64_t freed = config_.room->freed();
   Result<void> rolled;
-  if (!failure_) rolled = roll(0, true, Room::Use::kFree);
+  if (!failure_) rolled = roll(0, true, Room::Use::kSeal);
   seal_requested_ = false;
   changed_.notify_all();
   if (rolled) return;
@@ -186,7 +186,7 @@ void LogWriter::prepare_job() {
     claim = RoomClaim(config_.room.get(), charge);
     file = log::prepare_segment_file(*config_.files->directory, header);
     // The disk is full although the limit is not: only what frees space may use the reserve.
-    from_reserve = !file && file.error().code == ErrorCode::kNoSpace && use == Room::Use::kFree && config_.reserve &&
+    from_reserve = !file && file.error().code == ErrorCode::kNoSpace && use != Room::Use::kGrow && config_.reserve &&
                    durable_mode_;
     if (from_reserve) file = prepare_from_reserve(header);
     // A cache goes on without a file; its room stays taken for the one that will be made.

@@ -94,12 +94,17 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<void> settle_created(Result<void> installed);
   Result<std::unique_ptr<io::File>> create_table(TableId id, uint64_t size);
   Result<bool> merge_footers(const Version& version);
-  Result<bool> merge_runs(const Version& version);
+  struct RunsMerge {
+    size_t first = 0;                                             // place of the first one among the runs
+    std::vector<std::shared_ptr<const Run>> inputs;               // what of them is not merged yet
+    std::shared_ptr<const Run> output = std::make_shared<Run>();  // what is
+    std::optional<Bytes> resume = Bytes();                        // key at which the next step begins; none: done
+  };
+  Result<bool> merge_runs(std::shared_ptr<const Version> version);
+  Result<void> merge_runs_once(RunsMerge& merge, const index::MergeOptions& options);
   index::MergeOptions merge_options(bool bottom);
   Result<RunTable> open_table(const index::ManifestTable& meta);
-  Result<void> install_merge_step(size_t first, std::vector<std::shared_ptr<const Run>>& inputs,
-                                  const std::shared_ptr<const Run>& output, const std::shared_ptr<const Run>& longer,
-                                  const std::optional<Bytes>& resume);
+  Result<void> install_merge_step(RunsMerge& merge, const std::shared_ptr<const Run>& longer);
   // --- Compaction
   struct Pick {
     std::vector<SegmentSet::Ref> sources;  // neighbours
@@ -119,9 +124,12 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   [[nodiscard]] bool in_need() const;
   [[nodiscard]] uint64_t rewritten_size(const Segment& segment) const;
   [[nodiscard]] bool is_sparse(const Segment& segment, double threshold) const;
-  [[nodiscard]] std::optional<Pick> grow_pick(const SegmentSet& all, size_t best, double threshold) const;
+  // `most`: what is picked takes about so many bytes at most where it is written.
+  Result<bool> compact_at_most(uint64_t most);
+  [[nodiscard]] std::optional<Pick> grow_pick(const SegmentSet& all, size_t best, double threshold,
+                                              uint64_t most) const;
   // Nothing: no segment is sparse enough to be worth copying.
-  std::optional<Pick> pick_victims(const Version& version) const;
+  std::optional<Pick> pick_victims(const Version& version, uint64_t most) const;
   // What compaction copies. In memory for one compaction: keys and places, no values.
   struct KeptRecord {
     Bytes key;

@@ -21,6 +21,13 @@ uint64_t bytes_of(const Run& run) {
   return sum;
 }
 
+// Of a run that is being merged at most so much is written again before the file it stands in can go.
+uint64_t largest_table(const Run& run) {
+  uint64_t most = 0;
+  for (const RunTable& t : run.tables) most = std::max(most, Room::charge(t.meta.file_size));
+  return most;
+}
+
 index::ManifestRun meta_of(const Run& run) {
   index::ManifestRun out;
   for (const RunTable& t : run.tables) out.tables.push_back(t.meta);
@@ -120,10 +127,10 @@ Result<RunTable> Maintenance::open_table(const index::ManifestTable& meta) {
 
 Result<bool> Maintenance::merge_step() {
   TRY(unlink_created());  // of a merge that failed
-  const auto version = catalog_->current();
+  auto version = catalog_->current();
   auto merged = merge_footers(*version);
   // On a full disk only footers: compaction needs them covered. A merge of runs takes more room than it gives.
-  if (merged && !*merged && !in_need()) merged = merge_runs(*version);
+  if (merged && !*merged && !in_need()) merged = merge_runs(std::move(version));
   if (!merged && merged.error().code == ErrorCode::kNoSpace) {
     // Reclaiming goes on without it. Its inputs stay; there will be another attempt.
     config_.logger->warn("merge_postponed reason=\"{}\"", merged.error().message);
@@ -142,7 +149,7 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
     const index::ManifestSegment& meta = level->segment->meta();
     // Oldest first and contiguous: every level then has, for each key, only versions newer than those below it.
     if (meta.file_size == 0 || meta.range.last > merge_through_) break;
-    bytes += meta.file_size - std::min(meta.file_size, meta.record_bytes);
+    bytes += meta.overhead();
     full = !take.empty() && bytes > config_.room->maintenance_step();
     if (full) break;
     take.push_back(*level);
@@ -179,56 +186,70 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
       });
   TRY(settle_created(std::move(installed)));
   // Only now it may be compacted or punched: until here the index named places in it.
-  for (const LogLevel& level : take) level.segment->mark_covered();
-  ++merges_;
-  return true;
-}
-
-// Neighbouring runs become one, 64 MiB at a time: after each step what was written counts, and the inputs begin where it ends.
-Result<bool> Maintenance::merge_runs(const Version& version) {
-  std::vector<uint64_t> sizes;
-  for (const auto& run : version.runs) sizes.push_back(bytes_of(*run));
-  const auto pick = index::pick_merge(sizes);
-  if (!pick) return false;
-  const auto options = merge_options(pick->bottom(sizes.size()));
-  CHECK(pick->count >= 2 && pick->first + pick->count <= version.runs.size());
-  std::vector<std::shared_ptr<const Run>> inputs(
-      version.runs.begin() + static_cast<ptrdiff_t>(pick->first),
-      version.runs.begin() + static_cast<ptrdiff_t>(pick->first + pick->count));
-  auto output = std::make_shared<const Run>();
-  std::optional<Bytes> resume = Bytes();
-  while (resume) {
-    std::vector<std::unique_ptr<index::Iterator>> iterators;
-    for (const auto& run : inputs) iterators.push_back(iterate_run(run, false));
-    auto merged = index::merge_iterators(std::move(iterators));
-    TRY_ASSIGN(const auto step, index::merge_step(*merged, *resume, options));
-    TRY(config_.index_directory->sync());
-    resume = step.resume;
-    auto longer = std::make_shared<Run>(*output);
-    for (const auto& meta : step.tables) {
-      TRY_ASSIGN(auto table, open_table(meta));
-      longer->tables.push_back(std::move(table));
-    }
-    TRY(install_merge_step(pick->first, inputs, output, longer, resume));
-    output = longer;
+  for (const LogLevel& level : take) {
+    level.segment->mark_covered();
+    config_.room->settle(level.segment->meta().overhead());
   }
   ++merges_;
   return true;
 }
 
-// Replaces [output, inputs...], which stand at `first`, by [longer, what is left of the inputs]; `inputs` become that.
-Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shared_ptr<const Run>>& inputs,
-                                             const std::shared_ptr<const Run>& output,
-                                             const std::shared_ptr<const Run>& longer,
-                                             const std::optional<Bytes>& resume) {
+// Neighbouring runs become one, 64 MiB at a time: after each step what was written counts, and the inputs begin where it ends. So a
+// merge takes room for one step only, whatever it merges.
+Result<bool> Maintenance::merge_runs(std::shared_ptr<const Version> version) {
+  std::vector<uint64_t> sizes;
+  for (const auto& run : version->runs) sizes.push_back(bytes_of(*run));
+  auto pick = index::pick_merge(sizes);
+  if (!pick) return false;
+  // Fewer at a time where room is short, or none: a merge that stops half way has taken room and given none back.
+  const auto largest = [&](size_t i) { return largest_table(*version->runs[pick->first + i]); };
+  uint64_t room = config_.room->left(Room::Use::kMaintain), wanted = merge_options(false).max_step_bytes;
+  size_t fit = 0;
+  while (fit < pick->count && wanted + largest(fit) <= room) wanted += largest(fit++);
+  if (fit < 2) return fail(ErrorCode::kNoSpace, "the store's limit leaves no room to merge tables");
+  pick->count = fit;
+  const auto options = merge_options(pick->bottom(sizes.size()));
+  CHECK(pick->count >= 2 && pick->first + pick->count <= version->runs.size());
+  RunsMerge merge;
+  merge.first = pick->first;
+  merge.inputs.assign(version->runs.begin() + static_cast<ptrdiff_t>(pick->first),
+                      version->runs.begin() + static_cast<ptrdiff_t>(pick->first + pick->count));
+  version.reset();  // it pins what is merged away
+  while (merge.resume) {
+    TRY(merge_runs_once(merge, options));
+    TRY(unlink_tables());
+  }
+  ++merges_;
+  return true;
+}
+
+// One step of it: when this returns, nothing here holds the tables that it made superfluous.
+Result<void> Maintenance::merge_runs_once(RunsMerge& merge, const index::MergeOptions& options) {
+  std::vector<std::unique_ptr<index::Iterator>> iterators;
+  for (const auto& run : merge.inputs) iterators.push_back(iterate_run(run, false));
+  auto merged = index::merge_iterators(std::move(iterators));
+  TRY_ASSIGN(const auto step, index::merge_step(*merged, *merge.resume, options));
+  TRY(config_.index_directory->sync());
+  merge.resume = step.resume;
+  auto longer = std::make_shared<Run>(*merge.output);
+  for (const auto& meta : step.tables) {
+    TRY_ASSIGN(auto table, open_table(meta));
+    longer->tables.push_back(std::move(table));
+  }
+  return install_merge_step(merge, longer);
+}
+
+// Replaces [output, inputs...], which stand at `first`, by [longer, what is left of the inputs].
+Result<void> Maintenance::install_merge_step(RunsMerge& merge, const std::shared_ptr<const Run>& longer) {
   // What of an input is merged is in `longer`; what is not yet stays behind its clip. Each key is in exactly one of
   // them at any time.
-  const size_t old_count = inputs.size() + (output->tables.empty() ? 0 : 1);
+  const size_t first = merge.first;
+  const size_t old_count = merge.inputs.size() + (merge.output->tables.empty() ? 0 : 1);
   std::vector<std::shared_ptr<const Run>> left;
   std::vector<RunTable> gone;
-  for (const auto& input : inputs) {
+  for (const auto& input : merge.inputs) {
     index::ManifestRun rest;
-    if (resume) rest = index::clip_run(meta_of(*input), *resume);
+    if (merge.resume) rest = index::clip_run(meta_of(*input), *merge.resume);
     for (const RunTable& t : input->tables)
       if (std::none_of(rest.tables.begin(), rest.tables.end(), [&](const auto& r) { return r.id == t.meta.id; }))
         gone.push_back(t);
@@ -253,7 +274,8 @@ Result<void> Maintenance::install_merge_step(size_t first, std::vector<std::shar
         v.runs.insert(rest, now.begin(), now.end());
       });
   TRY(settle_created(std::move(installed)));
-  inputs = std::move(left);
+  merge.inputs = std::move(left);
+  merge.output = longer;
   // Readers of older versions open them by name, so the files go when the last table object does.
   for (const RunTable& t : gone) {
     doomed_tables_.push_back({t.table, t.meta.id, t.meta.file_size});

@@ -92,7 +92,7 @@ Maintenance::Balance Maintenance::balance(const Version& version, bool only_cove
     const index::ManifestSegment& meta = segment->meta();
     if (meta.kind == format::SegmentKind::kExtent || (only_covered && !segment->covered())) continue;
     const uint64_t live = live_of(*segment);
-    const uint64_t overhead = meta.file_size - std::min(meta.file_size, meta.record_bytes);
+    const uint64_t overhead = meta.overhead();
     out.live += live;
     out.records += meta.entries;
     out.dead += meta.file_size - std::min(meta.file_size, live + overhead + segment->punched());

@@ -12,7 +12,8 @@ static_assert(io::kBlockSize == 4096, "what file systems allocate in");
 constexpr uint64_t kFixed = 192 << 10;     // bytes: directories, superblock, lock, manifest and its successor
 constexpr uint64_t kFixedShare = 512;      // and this part of the limit: their growth with it, and blocks of extents
 constexpr uint64_t kMaintenanceUnits = 1;  // what only maintenance may use
-constexpr uint64_t kFreeSegments = 2;      // what only erases, and maintenance, may use
+constexpr uint64_t kSealSegments = 1;      // what only seals that are forced, and maintenance, may use
+constexpr uint64_t kFreeSegments = 2;      // the same for erases
 
 }  // namespace
 
@@ -49,9 +50,16 @@ void Room::keep_limit() {
 uint64_t Room::line(Use use) const {
   const uint64_t limit = use == Use::kGrow ? goal_ : limit_;
   uint64_t kept = kFixed + limit / kFixedShare;
-  if (use != Use::kMaintain) kept += kMaintenanceUnits * unit(limit);
+  if (use != Use::kMaintain) kept += kMaintenanceUnits * unit(limit) + owed_;
+  if (use == Use::kFree || use == Use::kGrow) kept += kSealSegments * charge(segment_size_);
   if (use == Use::kGrow) kept += kFreeSegments * charge(segment_size_);
   return limit > kept ? limit - kept : 0;
+}
+
+uint64_t Room::left(Use use) const {
+  if (!limited()) return UINT64_MAX;
+  const uint64_t most = line(use);
+  return most - std::min(most, used());
 }
 
 bool Room::take(uint64_t bytes, Use use) {
@@ -84,6 +92,12 @@ void Room::take_back(uint64_t bytes, uint64_t refusals) {
   if (refusals_ == refusals) return;
   ++events_;
   ++freed_;
+}
+
+void Room::settle(uint64_t bytes) {
+  const uint64_t before = owed_.fetch_sub(bytes);
+  CHECK(before >= bytes);
+  ++events_;
 }
 
 void Room::doom(SegmentId by, uint64_t bytes) {

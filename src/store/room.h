@@ -15,8 +15,8 @@ namespace cairn::store {
 // what is allocated never exceeds used(), and used() never the limit (hazard 24). What is not paid for file by file (directories,
 // manifest, lock, blocks in which the file system keeps extents) comes out of a fixed share of the limit.
 //
-// The last of the limit is kept for those who make room: only maintenance may use all of it, what frees space all but a little,
-// and what grows the store stays below both. Without a limit (cas) everything fits, and used() is a statistic.
+// The last of the limit is kept for those who make room: only maintenance may use all of it, sealing and what frees space all but
+// a little, and what grows the store stays below them. Without a limit (cas) everything fits, and used() is a statistic.
 //
 // Also the estimate of what is on its way out: dead records that wait for a seal, for their kills, or for compaction.
 //
@@ -26,6 +26,7 @@ class Room {
   enum class Use : uint8_t {
     kGrow,      // a segment for new data
     kFree,      // a segment for erases
+    kSeal,      // a segment so that the one before, which holds erases, can be sealed: before that they free nothing
     kMaintain,  // a compacted segment, a table
   };
   Room(uint64_t limit, uint64_t segment_size);
@@ -52,6 +53,8 @@ class Room {
   void take_back(uint64_t bytes, uint64_t refusals);
   [[nodiscard]] uint64_t refusals() const { return refusals_; }
   [[nodiscard]] bool fits(uint64_t bytes, Use use) const { return !limited() || used() + bytes <= line(use); }
+  // What take() would give at most at this moment; without a limit, UINT64_MAX.
+  [[nodiscard]] uint64_t left(Use use) const;
   [[nodiscard]] bool may_grow() const { return fits(0, Use::kGrow); }
   // Less than two more segments fit: reclaim whatever is worth anything.
   [[nodiscard]] bool is_short() const { return !fits(2 * segment_size_, Use::kGrow); }
@@ -62,6 +65,10 @@ class Room {
   [[nodiscard]] uint64_t freed() const { return freed_; }  // grows whenever bytes are given back
   void note_event() { ++events_; }
 
+  // Footers of so many bytes are not merged yet: all others leave maintenance room for the tables that come of them, however far
+  // it is behind, as nothing of their segments comes back before.
+  void owe(uint64_t bytes) { owed_ += bytes; }
+  void settle(uint64_t bytes);
   // Records of `bytes` were replaced by newer ones in the log segment `by`, of which the kills are not yet done.
   void doom(SegmentId by, uint64_t bytes) EXCLUDES(mu_);
   // Its kills are done: from now on the liveness bits say it.
@@ -82,6 +89,7 @@ class Room {
   std::atomic<uint64_t> limit_;
   std::atomic<uint64_t> goal_;  // what growing goes by: limit_, or less
   std::atomic<uint64_t> used_ = 0;
+  std::atomic<uint64_t> owed_ = 0;
   std::atomic<uint64_t> doomed_ = 0;
   std::atomic<uint64_t> reclaimable_ = 0;
   std::atomic<uint64_t> events_ = 0;

@@ -69,6 +69,7 @@ Result<void> count_room(Store::Impl& impl) {
     if (room.limited()) TRY(segment->find_punched());
     room.add(segment->charge());
   }
+  for (const auto& level : version->log) room.owe(level.segment->meta().overhead());
   for (const auto& run : version->runs)
     for (const auto& table : run->tables) room.add(store::Room::charge(table.meta.file_size));
   auto quarantine = impl.directory->open_dir(store::kQuarantineDir);

@@ -154,8 +154,8 @@ uint64_t SieveHand::consider(Ino ino, const Listener& listener) {
   EvictReason reason = young_too_ ? EvictReason::kYoung : EvictReason::kCold;
   auto eviction = try_evict(ino, reason);
   if (!eviction) {
-    // Only a failing disk refuses an erase; the store is then told, instead of every file being tried.
-    no_room_ = eviction.error().code == ErrorCode::kNoSpace && tree_.store.stats().degraded;
+    // The store refuses an erase only when nothing more comes back: it is told, instead of every file being tried.
+    no_room_ = eviction.error().code == ErrorCode::kNoSpace;
     tree_.note_error("eviction_failed", ino, eviction.error());
     return 0;
   }
