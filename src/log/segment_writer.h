@@ -84,6 +84,7 @@ class SegmentWriter {
   // called again.
   Result<uint64_t> seal_anew(ByteView footer, io::Directory& segments);
   [[nodiscard]] bool has_file() const { return prepared_.file != nullptr; }
+  // Of the image, so many bytes are in the file. For anybody, at any time.
   [[nodiscard]] uint64_t written() const { return written_; }
   // Unlinks an empty segment's file, if it has one (nothing was committed).
   Result<void> discard(io::Directory& segments);
@@ -95,7 +96,7 @@ class SegmentWriter {
   uint64_t end_ = format::kSegmentHeaderSize;
   uint64_t commit_start_ = format::kSegmentHeaderSize;  // where the commit that is being filled begins
   MarkPlace last_mark_;                                 // of this segment; offset 0: none yet
-  uint64_t written_ = 0;                                // bytes of the image that are in the file
+  std::atomic<uint64_t> written_ = 0;                   // bytes of the image that are in the file
   std::atomic<uint64_t> durable_ = 0;                   // bytes of the image known to be durable
 };
 
