@@ -92,7 +92,7 @@ class Directory {
   // Makes creations, renames and unlinks in this directory durable.
   virtual Result<void> sync() = 0;
   // Takes the exclusive lock on file `name` (created if missing) and writes `owner` into it. kBusy with the owner's
-  // text in the message if somebody else holds it.
+  // text in the message if somebody else holds it. On a read-only file system the file has to be there, and keeps its text.
   virtual Result<std::unique_ptr<FileLock>> lock(std::string_view name, std::string_view owner) = 0;
   // Bytes (allocated) of the directory itself, and of the file system around it.
   struct Space {

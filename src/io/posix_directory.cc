@@ -70,6 +70,19 @@ Result<void> PosixDirectory::check_file(int fd, std::string_view name) const {
   return fail(io_error(ErrorCode::kInvalid, 0, "open", name, path_, complaint));
 }
 
+Result<void> PosixDirectory::give_to_owner(int fd, std::string_view name) const {
+  if (::geteuid() != 0) return {};
+  struct stat home = {};
+  struct stat made = {};
+  if (::fstat(fd_.get(), &home) != 0 || ::fstat(fd, &made) != 0) return fail(error(errno, "stat", name));
+  if (home.st_uid == made.st_uid) return {};
+  if (::fchown(fd, home.st_uid, home.st_gid) == 0) return {};
+  // File systems without owners (vfat), and namespaces in which the directory's owner has no number: it stays ours, which
+  // is all that we need ourselves.
+  if (errno == EPERM || errno == EINVAL) return {};
+  return fail(error(errno, "change owner of", name));
+}
+
 Result<UniqueFd> PosixDirectory::open_fd(std::string_view name, int flags) const {
   TRY(check_name("open", name));
   const std::string text(name);
@@ -98,6 +111,9 @@ Result<std::unique_ptr<File>> PosixDirectory::open(std::string_view name, OpenOp
   TRY_ASSIGN(UniqueFd fd, open_fd(name, flags));
   int err = 0;
   if (create && ::fchmod(fd.get(), kFileMode) != 0) err = errno;  // the umask may have taken bits of ours
+  if (create && err == 0) {
+    if (auto given = give_to_owner(fd.get(), name); !given) err = given.error().os_errno;
+  }
   bool direct = false;
   if (err == 0 && options.direct) {
     const Result<bool> made = make_direct(fd.get());
@@ -132,7 +148,9 @@ Result<void> PosixDirectory::make_dir(std::string_view name) {
   if (::fchmodat(fd_.get(), text.c_str(), kDirectoryMode, AT_SYMLINK_NOFOLLOW) != 0) {
     return fail(error(errno, "change mode of", name));
   }
-  return {};
+  const UniqueFd made(::openat(fd_.get(), text.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!made.valid()) return fail(error(errno, "open directory", name));
+  return give_to_owner(made.get(), name);
 }
 
 Result<void> PosixDirectory::rename(std::string_view from, std::string_view to) { return rename_into(from, *this, to); }

@@ -35,8 +35,17 @@ class PosixDirectory final : public Directory {
   Result<void> check_name(std::string_view operation, std::string_view name) const;
   // kInvalid for anything that is not a regular file of ours with one link.
   Result<void> check_file(int fd, std::string_view name) const;
+  // Root working in somebody's store leaves nothing there that its owner could not use afterwards: what is made belongs
+  // to whom the directory belongs to.
+  Result<void> give_to_owner(int fd, std::string_view name) const;
   // Opens, or creates with O_CREAT in `flags`, and checks.
   Result<UniqueFd> open_fd(std::string_view name, int flags) const;
+  struct LockFile {
+    UniqueFd fd;
+    bool writable = false;  // false: on a read-only file system
+  };
+  Result<UniqueFd> lock_directory(std::string_view name) const;
+  Result<LockFile> open_lock_file(std::string_view name) const;
   // Whether `name` is still the file that `fd` is open on. False also if that cannot be found out: whoever asks then
   // tries again.
   bool still_named(int fd, const std::string& name) const;

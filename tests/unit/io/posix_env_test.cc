@@ -65,6 +65,24 @@ TEST_F(PosixEnvTest, ModesDoNotDependOnTheUmask) {
   }
 }
 
+TEST_F(PosixEnvTest, WhatRootMakesInSomebodysDirectoryIsTheirs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  constexpr uid_t kUser = 65534;
+  constexpr gid_t kGroup = 65533;
+  ASSERT_EQ(::chown(root_.c_str(), kUser, kGroup), 0);
+  EXPECT_TRUE(dir_->open("file", {.mode = OpenMode::kCreate}).has_value());
+  EXPECT_TRUE(dir_->make_dir("dir").has_value());
+  EXPECT_TRUE(dir_->lock("lock", "me").has_value());
+  put("roots", "made before by somebody who did not do so");
+  EXPECT_TRUE(dir_->lock("roots", "me").has_value());
+  for (const char* name : {"file", "dir", "lock", "roots"}) {
+    struct stat st = {};
+    ASSERT_EQ(::stat((root_ / name).c_str(), &st), 0) << name;
+    EXPECT_EQ(st.st_uid, kUser) << name;
+    EXPECT_EQ(st.st_gid, kGroup) << name;
+  }
+}
+
 TEST_F(PosixEnvTest, NothingButARegularFileWithOneLinkIsOpened) {
   put("file", "content");
   std::filesystem::create_symlink("file", root_ / "symlink");
@@ -131,7 +149,18 @@ TEST_F(PosixEnvTest, DescriptorsDoNotSurviveExec) {
     ++ours;
     EXPECT_NE(::fcntl(std::stoi(entry.path().filename().string()), F_GETFD) & FD_CLOEXEC, 0) << target;
   }
-  EXPECT_EQ(ours, 3U);  // directory, file, lock
+  EXPECT_EQ(ours, 4U);  // directory, file, lock, and the directory once more, locked
+}
+
+TEST_F(PosixEnvTest, TheLockHoldsWhenItsFileIsRemovedOrReplaced) {
+  auto lock = dir_->lock("lock", "me");
+  ASSERT_TRUE(lock.has_value());
+  std::filesystem::remove(root_ / "lock");
+  EXPECT_EQ(dir_->lock("lock", "second").error().code, ErrorCode::kBusy);
+  put("lock", "left over, they thought");
+  EXPECT_EQ(dir_->lock("lock", "second").error().code, ErrorCode::kBusy);
+  lock->reset();
+  EXPECT_TRUE(dir_->lock("lock", "second").has_value());
 }
 
 TEST_F(PosixEnvTest, TheLockGoesWithTheProcessThatHoldsIt) {
