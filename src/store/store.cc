@@ -148,6 +148,16 @@ Error with_advice(Error error, const std::string& path) {
   return error;
 }
 
+// What opening writes is refused first on a read-only file system, whatever file that happens to be.
+Error with_read_only_advice(Error error, const std::string& path) {
+  if (error.code == ErrorCode::kReadOnly)
+    error.message = fmt::format(
+        "store {} is on a read-only file system, where only `cairnfs mount -o ro` and checks can "
+        "work: {}",
+        path, error.message);
+  return error;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::open(const std::filesystem::path& path, const Options& options) {
@@ -213,8 +223,9 @@ Result<std::unique_ptr<Store::Impl>> Store::Impl::open(io::Env& env, const std::
 // Memory that runs out while a store is read is an answer like any other: nothing was promised yet.
 Result<std::unique_ptr<Store>> Store::open(io::Env& env, const std::string& path, const Options& options) {
   try {
-    TRY_ASSIGN(auto impl, Impl::open(env, path, options));
-    return std::unique_ptr<Store>(new Store(std::move(impl)));
+    auto impl = Impl::open(env, path, options);
+    if (!impl) return fail(with_read_only_advice(std::move(impl).error(), path));
+    return std::unique_ptr<Store>(new Store(std::move(*impl)));
   } catch (const std::bad_alloc&) {
     return fail(ErrorCode::kOutOfMemory, "store " + path + ": out of memory");
   }
