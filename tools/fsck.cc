@@ -1,5 +1,6 @@
 // fsck.cairnfs: checks a store.
 
+#include <algorithm>
 #include <string>
 
 #include <fmt/format.h>
@@ -33,7 +34,7 @@ void describe(CLI::App& app, Arguments* arguments) {
   app.add_flag("-n", arguments->read_only, "change nothing");
   app.add_flag("-p", arguments->preen, "rebuild the index if that mends all there is to mend, without loss");
   app.add_flag("-y", arguments->yes, "rebuild the index if that mends anything, without loss");
-  app.add_flag("-f", arguments->force, "check even what seems clean (always done)");
+  app.add_flag("-f", arguments->force, "check even what seems clean (always done); rebuild even if that mends nothing");
   app.add_flag("--scrub", arguments->scrub, "verify the checksum of every value");
   app.add_flag("--rebuild-index", arguments->rebuild_index, "make the index anew from the segments");
   app.add_flag("--json", arguments->json, "report as JSON");
@@ -149,9 +150,32 @@ void print_json(const std::string& store, const FsckReport& report, int code, bo
   fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
+// With segments lost, and an index that is whole, the index is all there is of the names and small files that were in them. A
+// rebuild would mend nothing and lose those. A store that cannot be opened, of which pass 4 has seen no directory, has nothing to
+// lose by it.
+bool rebuild_only_loses(const FsckReport& report) {
+  const auto& all = report.findings;
+  return report.directories > 0 &&
+         std::any_of(all.begin(), all.end(), [](const auto& f) { return f.structure.starts_with("segment"); }) &&
+         std::none_of(all.begin(), all.end(), [](const auto& f) { return f.rebuildable; });
+}
+
 // Looks, mends if that is asked for and would help, and looks again: what is reported at the end is what is left.
 Result<FsckReport> check(const Arguments& arguments, bool* rebuilt) {
   FsckOptions options = to_options(arguments);
+  if (options.rebuild_index && !arguments.force) {
+    FsckOptions look;
+    look.scrub = options.scrub;
+    // One that cannot be checked at all may still be rebuilt.
+    if (auto before = fsck(arguments.store, look); before && rebuild_only_loses(*before)) {
+      if (!arguments.json) print_findings(*before);
+      return fail(
+          ErrorCode::kInvalid,
+          fmt::format("{}: nothing of this is mended by --rebuild-index, which would lose what only the index still "
+                      "knows; mount it and copy what can be read (`cairnfs export`); -f rebuilds all the same",
+                      arguments.store));
+    }
+  }
   auto report = fsck(arguments.store, options);
   if (!report) return report;
   if (!options.rebuild_index && wants_rebuild(arguments, *report)) {

@@ -1,6 +1,7 @@
 #include "store/check_index.h"
 
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -113,6 +114,24 @@ Result<void> walk(Walk& w) {
 }
 
 }  // namespace
+
+Result<void> find_lost_keys(const Version& version, SeqRange lost, const std::function<void(ByteView key)>& found) {
+  constexpr std::string_view kOwnPrefix("\0\0\0\0\0\0\0\0", 8);  // of inode 0
+  auto entries = version.iterate(false);
+  TRY(entries->seek({}));
+  Bytes last;
+  while (entries->valid()) {
+    const Bytes key(entries->key());
+    const format::IndexEntry& entry = entries->entry();
+    // Newest first: older versions of a key are of no interest.
+    if (key != last && lost.contains(entry.seq) && !entry.has_small && entry.type != format::RecordType::kErase &&
+        !key.starts_with(kOwnPrefix))
+      found(key);
+    last = key;
+    TRY(entries->next());
+  }
+  return {};
+}
 
 Result<Recovered> recover_for_check(io::Directory& directory, const std::string& path,
                                     const format::Superblock& superblock,

@@ -21,6 +21,11 @@ Result<void> check_index(io::Directory& directory, const std::string& path, cons
                          const std::shared_ptr<const SegmentFiles>& files,
                          const std::function<void(const std::string&)>& finding);
 
+// The keys of which the newest version is among the sequence numbers of `lost`, a segment's, and nowhere else: small values are
+// in the index too, and are left out. In order of keys; the store's own are left out. Errors: kCorrupt or kIo if the index
+// cannot be read.
+Result<void> find_lost_keys(const Version& version, SeqRange lost, const std::function<void(ByteView key)>& found);
+
 // The store as the next mount would see it. Writes nothing: what recovery would seal is sealed in memory. Errors as
 // recover().
 Result<Recovered> recover_for_check(io::Directory& directory, const std::string& path,

@@ -36,6 +36,11 @@ struct Checker {
   std::map<SegmentId, format::SegmentHeader> headers{};              // of the segment files whose header is good
   std::vector<std::pair<std::string, log::Damage>> maybe_punched{};  // file name, and what does not verify in it
 
+  // Segments of which nothing can be read, and the findings that say so.
+  std::vector<std::pair<SegmentId, size_t>> lost{};
+
+  // The newest finding is about all of this segment.
+  void note_lost(SegmentId id) { lost.emplace_back(id, out.report.findings.size() - 1); }
   FsckFinding& find(int pass, std::string file, std::string structure, uint64_t offset, std::string message) {
     FsckFinding f;
     f.pass = pass;
@@ -103,6 +108,7 @@ Result<void> check_headers(Checker& c) {
     auto header = log::read_segment_header(**file, name, *id, &c.superblock.uuid);
     if (!header) {
       c.find(1, segment_path(name), "segment header", 0, header.error().message);
+      c.note_lost(*id);
     } else {
       c.headers.emplace(*id, *header);
     }
@@ -111,9 +117,10 @@ Result<void> check_headers(Checker& c) {
   if (!c.manifest) return {};
   for (const index::ManifestSegment& s : c.manifest->segments) {
     const auto name = format::segment_file_name(s.id);
-    if (std::find(names.begin(), names.end(), name) == names.end())
-      c.find(1, segment_path(name), "segment", 0,
-             fmt::format("missing; it holds sequence numbers {} to {}", s.range.first.value, s.range.last.value));
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    c.find(1, segment_path(name), "segment", 0,
+           fmt::format("missing; it holds sequence numbers {} to {}", s.range.first.value, s.range.last.value));
+    c.note_lost(s.id);
   }
   return {};
 }
@@ -317,6 +324,24 @@ Result<void> check_segments(Checker& c) {
   return {};
 }
 
+// Whose content was in the segments that are lost: the index still knows.
+Result<void> name_lost_keys(Checker& c) {
+  if (c.lost.empty()) return {};
+  TRY_ASSIGN(const auto recovered, recover_for_check(c.directory, c.path, c.superblock, c.files));
+  for (const auto& [id, finding] : c.lost) {
+    const index::ManifestSegment* segment = named(c, id);
+    if (!segment || segment->range.empty()) continue;
+    Bytes last_inode;
+    // One key for each inode is enough: all chunks of a file are of the same path.
+    TRY(find_lost_keys(*recovered.version, segment->range, [&, at = finding](ByteView key) {
+      const ByteView inode = key.substr(0, 8);
+      if (inode != last_inode) c.out.damaged_keys.push_back({at, Bytes(key)});
+      last_inode = inode;
+    }));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string escaped(ByteView text) {
@@ -360,12 +385,13 @@ Result<StoreCheck> check_store(io::Env& env, io::Directory& directory, const std
   c.progress("Pass 3: checking the index against the segments");
   auto checked = check_index(directory, path, c.superblock, c.files,
                              [&](const std::string& what) { c.find(3, "", "index", 0, what).rebuildable = true; });
-  if (!checked) {
-    // What passes 1 and 2 reported keeps the index from being read; alone, it is a finding of its own.
-    if (top_good || checked.error().code == ErrorCode::kIo)
-      c.find(3, "", "index", 0, checked.error().message).rebuildable = true;
-    if (checked.error().code != ErrorCode::kIo) c.out.can_open = false;
-  }
+  // What passes 1 and 2 reported keeps the index from being read; alone, it is a finding of its own.
+  if (!checked && (top_good || checked.error().code == ErrorCode::kIo))
+    c.find(3, "", "index", 0, checked.error().message).rebuildable = true;
+  c.out.index_read = checked.has_value();
+  // What it cannot tell, it leaves out: the damage itself has been reported.
+  if (auto named_keys = name_lost_keys(c); !named_keys && named_keys.error().code != ErrorCode::kCorrupt)
+    return fail(std::move(named_keys).error());
   return std::move(c.out);
 }
 

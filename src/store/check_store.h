@@ -22,7 +22,8 @@ struct DamagedKey {
 struct StoreCheck {
   FsckReport report;
   std::vector<DamagedKey> damaged_keys;
-  bool can_open = false;  // superblock, manifest and tables are good enough for Store::open, so that pass 4 can go on
+  bool can_open = false;    // superblock, manifest and tables are good enough for Store::open, so that pass 4 can go on
+  bool index_read = false;  // pass 3 came to its end, so Store::open has to succeed
 };
 
 // Needs the store's lock to be held by the caller. Writes nothing. Errors are of the environment; damage is in the report.

@@ -39,6 +39,11 @@ Result<void> check_names(io::Env& env, const std::string& path, const FsckOption
     const ErrorCode code = store.error().code;
     if (code == ErrorCode::kBusy || code == ErrorCode::kIo || code == ErrorCode::kOutOfMemory)
       return fail(store.error());
+    // What has been reported keeps it from being opened.
+    if (!check.index_read) {
+      if (options.progress) options.progress("Pass 4: skipped, the store cannot be opened");
+      return {};
+    }
     // Passes 1 to 3 were content with it, so this is something that only a mount looks at: a finding, not the end of
     // the check.
     FsckFinding f;
@@ -50,8 +55,11 @@ Result<void> check_names(io::Env& env, const std::string& path, const FsckOption
     return {};
   }
   // Keys mean paths only with the tree at hand.
-  for (const store::DamagedKey& d : check.damaged_keys)
-    check.report.findings[d.finding].affected = tree::affected_paths(**store, d.key);
+  for (const store::DamagedKey& d : check.damaged_keys) {
+    auto& affected = check.report.findings[d.finding].affected;
+    for (std::string& affected_path : tree::affected_paths(**store, d.key))
+      affected.push_back(std::move(affected_path));
+  }
   if (options.progress) options.progress("Pass 4: checking the tree");
   TRY_ASSIGN(const auto report, tree::check_tree(**store, [&](FsckFinding f) {
                f.pass = 4;
