@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <system_error>
+
+#include <sys/xattr.h>
 
 #include <fmt/format.h>
+
+#include "fusefs/stats.h"
 
 namespace cairn::tools {
 
@@ -33,6 +39,26 @@ std::optional<fusefs::MountEntry> mount_of(const std::filesystem::path& path) {
     return entry.type == fusefs::kFsType && entry.source == path;
   });
   return found == table.end() ? std::nullopt : std::make_optional(*found);
+}
+
+// The answer is an extended attribute of the mount's root (fusefs/stats.h), so any user who sees the mount may ask.
+Result<std::string> read_stats(const std::string& path) {
+  auto point = fusefs::canonical_mount_point(path);
+  if (!point) return fail(std::move(point).error());
+  const auto entry = fusefs::mounted_at(fusefs::mount_table(), point->string());
+  if (!entry || entry->type != fusefs::kFsType) {
+    return fail(ErrorCode::kInvalid, fmt::format("{}: no cairnfs is mounted there", path));
+  }
+  // The most that an extended attribute can hold.
+  std::string text(64 << 10, '\0');
+  const std::string name(fusefs::kStatsAttribute);
+  const ssize_t size = ::getxattr(point->c_str(), name.c_str(), text.data(), text.size());
+  if (size < 0) {
+    return fail(Error(ErrorCode::kIo, errno,
+                      fmt::format("{}: {}", path, std::error_code(errno, std::generic_category()).message())));
+  }
+  text.resize(static_cast<size_t>(size));
+  return text;
 }
 
 }  // namespace cairn::tools

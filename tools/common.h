@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "cairn/result.h"
 #include "fusefs/mount_table.h"
 
 namespace cairn::tools {
@@ -20,5 +21,8 @@ bool is_within(const std::filesystem::path& inner, const std::filesystem::path& 
 
 // The mount of `path`, which is a store or a mount point (canonical); none if it is not mounted.
 std::optional<fusefs::MountEntry> mount_of(const std::filesystem::path& path);
+
+// The statistics of what is mounted on `path`, as JSON (fusefs/stats.h). kInvalid if that is no cairnfs.
+Result<std::string> read_stats(const std::string& path);
 
 }  // namespace cairn::tools

@@ -21,7 +21,7 @@ struct Command {
   int (*run)(int argc, char** argv);
 };
 // In the order of the help.
-constexpr std::array<Command, 9> kCommands = {{
+constexpr std::array<Command, 10> kCommands = {{
     {"mkfs", "mkfs.cairnfs", "make a store", run_mkfs},
     {"mount", "", "mount a store", run_mount},
     {"umount", "", "unmount, and wait until the store is closed", run_umount},
@@ -31,6 +31,7 @@ constexpr std::array<Command, 9> kCommands = {{
     {"stat", "", "show what a mounted store holds and did", run_stat},
     {"fsck", "fsck.cairnfs", "check a store that is not mounted", run_fsck},
     {"", "mount.cairnfs", "", run_mount_helper},
+    {"", "mount.fuse.cairnfs", "", run_mount_helper},
 }};
 
 static_assert(std::all_of(kCommands.begin(), kCommands.end(),
@@ -56,6 +57,8 @@ int run(int argc, char** argv) {
   for (const Command& command : kCommands) {
     if (!command.name.empty() && command.name == first) return command.run(argc - 1, argv + 1);
   }
+  // mount.fuse(8), which mounts the type fuse.cairnfs where mount.fuse.cairnfs is not installed: `cairnfs STORE MOUNTPOINT -o ...`.
+  if (argc > 2 && first.find('/') != std::string_view::npos) return run_mount_helper(argc, argv);
   if (first == "--version" || first == "-V") {
     fmt::print("cairnfs {}\n", CAIRNFS_VERSION);
     return kOk;

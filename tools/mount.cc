@@ -1,5 +1,6 @@
 // cairnfs mount, and mount.cairnfs as mount(8) calls it.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -26,6 +27,7 @@
 #include "tools/background.h"
 #include "tools/command.h"
 #include "tools/common.h"
+#include "tools/remount.h"
 
 namespace cairn::tools {
 namespace {
@@ -224,12 +226,31 @@ void describe(CLI::App& app, Arguments* arguments) {
 }
 
 // Several -o are one list, as with mount(8).
+std::string joined_options(const Arguments& arguments) { return fmt::format("{}", fmt::join(arguments.options, ",")); }
+
 int check_and_mount(const Arguments& arguments, bool foreground, bool check_only) {
-  auto request = check(arguments.store, arguments.mount_point, fmt::format("{}", fmt::join(arguments.options, ",")));
+  auto request = check(arguments.store, arguments.mount_point, joined_options(arguments));
   if (!request) return complain(request.error().message);
   if (check_only) return kOk;
   request->foreground = foreground;
   return mount_store(*request);
+}
+
+// An exit code if the options ask for a remount.
+std::optional<int> remount_if_asked(const Arguments& arguments) {
+  const std::string options = joined_options(arguments);
+  bool asked = false;
+  bool read_only = false;
+  for (size_t begin = 0; begin <= options.size();) {
+    const size_t end = std::min(options.find(',', begin), options.size());
+    const std::string option = options.substr(begin, end - begin);
+    asked = asked || option == "remount";
+    if (option == "ro" || option == "rw") read_only = option == "ro";
+    begin = end + 1;
+  }
+  if (!asked) return std::nullopt;
+  const auto result = remount(arguments.mount_point, options, read_only);
+  return result ? kOk : complain(result.error().message);
 }
 
 }  // namespace
@@ -256,6 +277,7 @@ int run_mount_helper(int argc, char** argv) {
   app.add_option("-t,-N", ignored_text, "accepted, without effect");
   describe(app, &arguments);
   if (auto done = parse(app, argc, argv)) return *done;
+  if (auto remounted = remount_if_asked(arguments)) return *remounted;
   return check_and_mount(arguments, /*foreground=*/false, fake);
 }
 

@@ -1,17 +1,12 @@
 // cairnfs stat: what a mounted store did, and what it holds.
 
-#include <cerrno>
 #include <cstdint>
 #include <string>
-
-#include <sys/xattr.h>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "cairn/result.h"
-#include "fusefs/mount_table.h"
-#include "fusefs/stats.h"
 #include "tools/command.h"
 #include "tools/common.h"
 
@@ -19,26 +14,6 @@ namespace cairn::tools {
 namespace {
 
 using Json = nlohmann::json;
-
-// The answer is an extended attribute of the mount's root (fusefs/stats.h), so any user who sees the mount may ask.
-Result<std::string> read_stats(const std::string& path) {
-  auto point = fusefs::canonical_mount_point(path);
-  if (!point) return fail(std::move(point).error());
-  const auto entry = fusefs::mounted_at(fusefs::mount_table(), point->string());
-  if (!entry || entry->type != fusefs::kFsType) {
-    return fail(ErrorCode::kInvalid, fmt::format("{}: no cairnfs is mounted there", path));
-  }
-  // The most that an extended attribute can hold.
-  std::string text(64 << 10, '\0');
-  const std::string name(fusefs::kStatsAttribute);
-  const ssize_t size = ::getxattr(point->c_str(), name.c_str(), text.data(), text.size());
-  if (size < 0) {
-    return fail(Error(ErrorCode::kIo, errno,
-                      fmt::format("{}: {}", path, std::error_code(errno, std::generic_category()).message())));
-  }
-  text.resize(static_cast<size_t>(size));
-  return text;
-}
 
 // In the largest unit of which there are at least two.
 std::string duration(int64_t seconds) {

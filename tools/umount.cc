@@ -1,5 +1,6 @@
 // cairnfs umount: unmounts, and returns when the store is closed.
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -33,6 +34,11 @@ Result<void> unmount_and_wait(const std::string& path, bool lazy) {
                                               unmounted.error().message, path));
   }
   if (lazy) return {};  // it is closed when the last program lets go of it
+  // A bind mount was taken away, or of two mounts of it one: the store stays open for the other.
+  const auto table = fusefs::mount_table();
+  const bool still_mounted =
+      std::any_of(table.begin(), table.end(), [&](const fusefs::MountEntry& e) { return e.device == entry->device; });
+  if (still_mounted) return {};
   auto closed = wait_until_closed(entry->source, kWaitForDaemon);
   // A store that is gone, or that this user may not look into, is nothing to wait for.
   if (closed || closed.error().code != ErrorCode::kBusy) return {};

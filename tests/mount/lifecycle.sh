@@ -66,6 +66,26 @@ mounted_again_at_once() {
   mount_store
 }
 
+# By the name of its type, as mount(8) does it, and as mount.fuse(8) does.
+remounted_read_only() {
+  is_root || return 0
+  cairnfs "$store" "$mnt" -o rw,dev,suid
+  is_mounted "$mnt" || fail "mounted as mount.fuse does"
+  mount.fuse.cairnfs "$store" "$mnt" -o "remount,ro,user_id=0,cache_size=8M"
+  fails_with "Read-only file system" touch "$mnt/x"
+  mount.fuse.cairnfs "$store" "$mnt" -o rw,remount
+  touch "$mnt/x"
+  # With a bind mount of it, the store stays open when one of the two goes, and nobody waits for it.
+  mkdir -p second
+  mount --bind "$mnt" second
+  timeout 30 cairnfs umount "$work/second" || fail "umount of a bind mount: $?"
+  touch "$mnt/x"
+  cairnfs umount "$mnt"
+  mount.cairnfs -o ro "$store" "$mnt"
+  expect_error 1 "read-only" "mount it again" -- mount.fuse.cairnfs "$store" "$mnt" -o remount,rw
+  cairnfs umount "$mnt"
+}
+
 the_helper_of_mount() {
   cairnfs umount "$mnt"
   mount.cairnfs "$store" "$mnt" -f -o rw
@@ -78,6 +98,8 @@ the_helper_of_mount() {
   mount.cairnfs -o ro "$store" "$mnt"
   fails_with "Read-only file system" touch "$mnt/x"
   cairnfs umount "$mnt"
+
+  remounted_read_only
 
   mkfifo log
   cairnfs mount -f "$store" "$mnt" 2>log &
