@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
+#include <compare>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -20,10 +22,31 @@ constexpr int kMaxHeight = 12;              // 4^12 entries before lookups slow 
 constexpr size_t kArenaBlock = 256u << 10;  // bytes
 static_assert(kMaxHeight > 1 && kArenaBlock % alignof(std::max_align_t) == 0);
 
-// One version of a key. `next` has `height` slots (the struct declares one, the arena gives room for the others);
-// behind them come the key's bytes and the small value. Only `next` changes after publication.
+// The first 16 bytes of a key as two numbers that compare as the bytes do: inode, kind and the front of a name or number.
+// Zeros stand for what a short key lacks, so equal fronts say nothing, and different ones everything.
+struct Front {
+  uint64_t high = 0;
+  uint64_t low = 0;
+  Front() = default;
+  explicit Front(ByteView key) {
+    char bytes[16] = {};
+    std::copy_n(key.begin(), std::min(key.size(), sizeof bytes), bytes);
+    std::memcpy(&high, bytes, 8);
+    std::memcpy(&low, bytes + 8, 8);
+    if constexpr (std::endian::native == std::endian::little) {
+      high = __builtin_bswap64(high);
+      low = __builtin_bswap64(low);
+    }
+  }
+  friend auto operator<=>(const Front&, const Front&) = default;
+};
+
+// One version of a key. A search goes through a dozen or two of them, each in a cache line of its own: what it looks at comes
+// first, and the rest lies behind a pointer. `next` has `height` slots (the struct declares one, the arena gives room for the
+// others); behind them come the entry, the key's bytes and the small value. Only `next` changes after publication.
 struct Node {
-  format::IndexEntry entry;
+  Front front;
+  format::IndexEntry* entry = nullptr;
   const char* key_data = nullptr;
   uint32_t key_length = 0;
   int height = 0;
@@ -33,13 +56,24 @@ struct Node {
   [[nodiscard]] Node* at(int level) const { return next[level].load(std::memory_order_acquire); }
 };
 
-static_assert(alignof(Node) <= alignof(std::max_align_t), "new[] of char is aligned for it");
-static_assert(std::is_trivially_destructible_v<Node>, "the arena frees nodes without asking them");
+// What is searched for.
+struct Target {
+  Target(ByteView k, SeqNo s) : front(k), key(k), seq(s) {}
+  Front front;
+  ByteView key;
+  SeqNo seq;
+};
 
-// (key, seq) stands before (other, other_seq): key ascending, newer first.
-bool before(const Node& node, ByteView key, SeqNo seq) {
-  const int order = node.key().compare(key);
-  return order != 0 ? order < 0 : node.entry.seq > seq;
+static_assert(alignof(Node) <= alignof(std::max_align_t), "new[] of char is aligned for it");
+static_assert(alignof(format::IndexEntry) <= alignof(Node), "it lies behind the slots");
+static_assert(std::is_trivially_destructible_v<Node> && std::is_trivially_destructible_v<format::IndexEntry>,
+              "the arena frees them without asking");
+
+// Key ascending, newer first.
+bool before(const Node& node, const Target& target) {
+  if (node.front != target.front) return node.front < target.front;
+  const int order = node.key().compare(target.key);
+  return order != 0 ? order < 0 : node.entry->seq > target.seq;
 }
 
 // Memory that is freed all at once. The writer allocates; anybody may ask for the size.
@@ -81,11 +115,12 @@ class Memtable::Impl {
     const MutexLock lock(mutex_);
     // The key goes in copied, and everything that can fail for want of memory comes before the first link is changed.
     Node* previous[kMaxHeight];
-    Node* const at = find(key, entry.seq, previous);
-    if (at != nullptr && at->entry.seq == entry.seq && at->key() == key) return;  // the same record once more
+    const Target target(key, entry.seq);
+    Node* const at = find(target, previous);
+    if (at != nullptr && at->entry->seq == entry.seq && at->key() == key) return;  // the same record once more
     Node* const node = make_node(random_height(), key, entry);
     // From the bottom: a reader that finds the node on a higher level also finds it below.
-    DCHECK(at == nullptr || !before(*at, key, entry.seq));
+    DCHECK(at == nullptr || !before(*at, target));
     for (int level = 0; level < node->height; ++level) {
       node->next[level].store(previous[level]->next[level].load(std::memory_order_relaxed), std::memory_order_relaxed);
       // Publishes the node: a reader that loads this pointer (acquire) sees all that was written into it.
@@ -94,13 +129,13 @@ class Memtable::Impl {
     entries_.fetch_add(1, std::memory_order_relaxed);
   }
 
-  // The first node that does not stand before (key, seq). `previous`: the last node before it at each level.
-  Node* find(ByteView key, SeqNo seq, Node** previous = nullptr) const {
+  // The first node that does not stand before the target. `previous`: the last node before it at each level.
+  Node* find(const Target& target, Node** previous = nullptr) const {
     // No lock: links only ever change from one node to a new one in between, and nodes stay.
     Node* node = head_;
     for (int level = kMaxHeight - 1;; --level) {
       Node* next = node->at(level);
-      while (next != nullptr && before(*next, key, seq)) {
+      while (next != nullptr && before(*next, target)) {
         node = next;
         next = node->at(level);
       }
@@ -116,15 +151,16 @@ class Memtable::Impl {
   Node* make_node(int height, ByteView key, const format::IndexEntry& entry) {
     const size_t slots = sizeof(Node) + sizeof(std::atomic<Node*>) * static_cast<size_t>(height - 1);
     const ByteView small = entry.has_small ? entry.small : ByteView();
-    char* const memory = arena_.allocate(slots + key.size() + small.size());
+    char* const memory = arena_.allocate(slots + sizeof(format::IndexEntry) + key.size() + small.size());
     Node* const node = new (memory) Node;
+    node->front = Front(key);
     for (int level = 0; level < height; ++level) new (&node->next[level]) std::atomic<Node*>(nullptr);
-    char* const bytes = memory + slots;
+    node->entry = new (memory + slots) format::IndexEntry(entry);
+    char* const bytes = memory + slots + sizeof(format::IndexEntry);
     CHECK(key.size() <= format::kMaxKeyLength && small.size() <= format::kMaxInlineValue);
     std::copy(key.begin(), key.end(), bytes);
     std::copy(small.begin(), small.end(), bytes + key.size());
-    node->entry = entry;
-    node->entry.small = ByteView(bytes + key.size(), small.size());
+    node->entry->small = ByteView(bytes + key.size(), small.size());
     node->key_data = bytes;
     node->key_length = static_cast<uint32_t>(key.size());
     node->height = height;
@@ -156,7 +192,7 @@ class MemtableIterator final : public Iterator {
  public:
   explicit MemtableIterator(const List& list) : list_(list) {}
   Result<void> seek(ByteView target, SeqNo max_seq) override {
-    node_ = list_.find(target, max_seq);
+    node_ = list_.find(Target(target, max_seq));
     return {};
   }
   Result<void> next() override {
@@ -166,7 +202,7 @@ class MemtableIterator final : public Iterator {
   }
   [[nodiscard]] bool valid() const override { return node_ != nullptr; }
   [[nodiscard]] ByteView key() const override { return node_->key(); }
-  [[nodiscard]] const format::IndexEntry& entry() const override { return node_->entry; }
+  [[nodiscard]] const format::IndexEntry& entry() const override { return *node_->entry; }
 
  private:
   const List& list_;
@@ -181,9 +217,9 @@ Memtable::~Memtable() = default;
 void Memtable::insert(ByteView key, const format::IndexEntry& entry) { impl_->insert(key, entry); }
 
 std::optional<format::IndexEntry> Memtable::get(ByteView key, SeqNo max_seq) const {
-  const Node* const node = impl_->find(key, max_seq);
+  const Node* const node = impl_->find(Target(key, max_seq));
   if (node == nullptr || node->key() != key) return std::nullopt;
-  return node->entry;
+  return *node->entry;
 }
 
 std::unique_ptr<Iterator> Memtable::iterate() const { return std::make_unique<MemtableIterator<Impl>>(*impl_); }
