@@ -46,6 +46,7 @@ Result<Value> Store::get(ByteView key, ReadRange range) const {
 }
 
 Result<uint64_t> Store::value_size(ByteView key) const {
+  if (impl_->filter && !impl_->filter->may_contain(index::Table::hash(key))) return fail(ErrorCode::kNotFound);
   const auto version = impl_->catalog->current();
   TRY_ASSIGN(auto found, version->find(key, kMaxSeq));
   if (!found || found->entry.type == format::RecordType::kErase) return fail(ErrorCode::kNotFound);
