@@ -37,6 +37,20 @@ Result<void> for_patches(const Tree& tree, const Inode& inode, uint64_t index, V
   return {};
 }
 
+// Adds the keys of the chunk's patches.
+Result<void> append_patch_keys(const Tree& tree, const Inode& inode, uint64_t index, std::vector<ChunkKey>& keys)
+    REQUIRES_SHARED(inode.mutex) {
+  if (!inode.attributes.patched) return {};
+  // Numbered without gaps, as above.
+  for (uint8_t n = 1; n <= format::kMaxPatches; ++n) {
+    const auto size = tree.store.value_size(format::chunk_key(inode.ino, index, n));
+    if (!size && size.error().code == ErrorCode::kNotFound) break;
+    TRY(size);
+    keys.push_back({.index = index, .patch = n});
+  }
+  return {};
+}
+
 // `value` is what the chunk itself has of `range`; puts its patches over it.
 Result<Value> with_patches(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range, Value value)
     REQUIRES_SHARED(inode.mutex) {
@@ -108,13 +122,17 @@ Result<LoggedKeys> logged_keys(const Tree& tree, const Inode& inode, uint64_t fi
   LoggedKeys out;
   std::vector<ChunkKey>& keys = out.keys;
   const format::Attributes& a = inode.attributes;
-  if (is_dense(a) && !a.patched && a.sweep_from == format::kNoSweep) {
-    // A dense file without patches: its keys follow from its size, and no scan is needed.
-    const uint64_t end = std::min(last, chunks_in(a, a.size));
+  const uint64_t end = std::min(last, chunks_in(a, a.size));
+  // Small files that were appended to. More chunks than these are cheaper to walk over.
+  const bool few = first >= end || end - first <= max / (1 + format::kMaxPatches);
+  if (is_dense(a) && a.sweep_from == format::kNoSweep && (few || !a.patched)) {
+    // A dense file: its keys follow from its size, and no scan is needed.
     uint64_t i = first;
     for (; i < end && keys.size() < max; ++i) {
       const auto found = inode.chunks.find(i);
-      if (found == inode.chunks.end() || found->second.in_log) keys.push_back({.index = i});
+      if (found != inode.chunks.end() && !found->second.in_log) continue;
+      keys.push_back({.index = i});
+      TRY(append_patch_keys(tree, inode, i, keys));
     }
     out.complete = i >= end;
     return out;

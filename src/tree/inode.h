@@ -51,6 +51,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Only of regular files; each replaces what the log has of that chunk.
   std::map<uint64_t, DirtyChunk> chunks GUARDED_BY(mutex);  // by index
   uint64_t sweep_next GUARDED_BY(mutex) = 0;                // chunks in sweep_from..sweep_next-1 are erased already
+  // Directories: grows, under the mutex, with every name that comes, goes or nearly did. As long as it stands still a name
+  // means what it meant.
+  uint64_t names_changed GUARDED_BY(mutex) = 0;
 
   std::atomic<bool> new_open =
       false;  // whoever made it has it open: that close, and times set until then, are no use of it

@@ -19,11 +19,11 @@ Result<std::optional<std::vector<Bytes>>> few_keys(const Tree& tree, const Inode
   const format::Attributes& a = inode.attributes;
   // What there is follows from the attributes, without a scan: the case of nearly every file.
   const bool only_chunks = a.xattrs == 0 && (a.is_directory() || a.links <= 1);
-  if (only_chunks && (!a.is_regular() || (is_dense(a) && !a.patched && a.sweep_from == format::kNoSweep))) {
+  if (only_chunks && (!a.is_regular() || (is_dense(a) && a.sweep_from == format::kNoSweep))) {
     if (!a.is_regular()) return std::optional(std::move(keys));
     TRY_ASSIGN(const auto logged, logged_keys(tree, inode, 0, UINT64_MAX, kErasedAtOnce));
     if (!logged.complete) return std::optional<std::vector<Bytes>>();
-    for (const ChunkKey& key : logged.keys) keys.push_back(format::chunk_key(inode.ino, key.index));
+    for (const ChunkKey& key : logged.keys) keys.push_back(format::chunk_key(inode.ino, key.index, key.patch));
     return std::optional(std::move(keys));
   }
   const Bytes attributes = format::attributes_key(inode.ino);
@@ -80,6 +80,7 @@ uint64_t name_cost(uint64_t name_size) {
 uint64_t drop_cost() { return attributes_cost_max() + 3 * log_cost(17, sizeof(format::MarkerDisk)); }
 
 void add_name(Edit& edit, Inode& directory, ByteView name, const format::Entry& entry) {
+  ++directory.names_changed;
   edit.batch().put(format::entry_key(directory.ino, name), format::encode_entry(entry));
   edit.batch().put(format::listing_key(directory.ino, entry.cookie), format::encode_listing(entry, name));
   format::Attributes& next = edit.draft(directory);
@@ -89,6 +90,7 @@ void add_name(Edit& edit, Inode& directory, ByteView name, const format::Entry& 
 }
 
 void remove_name(Edit& edit, Inode& directory, ByteView name, const format::Entry& entry) {
+  ++directory.names_changed;
   edit.batch().erase(format::entry_key(directory.ino, name));
   edit.batch().erase(format::listing_key(directory.ino, entry.cookie));
   format::Attributes& next = edit.draft(directory);

@@ -41,7 +41,8 @@ Result<void> check_removal(const Removal& removal, const Inode& child) REQUIRES_
 // True: done. False: the name meant something else meanwhile, try again.
 Result<bool> try_remove(Tree& tree, const Removal& removal) {
   const InodeRef directory = tree.inodes.get(removal.parent);
-  TRY_ASSIGN(const format::Entry entry, peek_entry(tree, *directory, removal.name));
+  uint64_t changes = 0;
+  TRY_ASSIGN(const format::Entry entry, peek_entry(tree, *directory, removal.name, &changes));
   const InodeRef child = tree.inodes.get(entry.ino);
   // The worst case, before anything is locked: its attributes may be logged, or the inode erased with its chunks.
   const uint64_t target = entry.type == S_IFLNK ? kMaxSymlinkSize : 0;
@@ -52,9 +53,11 @@ Result<bool> try_remove(Tree& tree, const Removal& removal) {
   assume_locked(*directory);
   assume_locked(*child);
   TRY(require_directory(*directory));
-  // What was looked at without its lock is looked at again under it (hazard 4).
-  TRY_ASSIGN(const format::Entry again, find_entry(tree, *directory, removal.name));
-  if (again != entry) return false;
+  // What was looked at without its lock is looked at again under it (hazard 4), unless nothing has changed.
+  if (directory->names_changed != changes) {
+    TRY_ASSIGN(const format::Entry again, find_entry(tree, *directory, removal.name));
+    if (again != entry) return false;
+  }
   if (auto usable = require_usable(*child); !usable) {
     if (usable.error().code == ErrorCode::kStale) return dangling(removal.parent, entry);
     return fail(usable.error());
@@ -112,9 +115,10 @@ Result<format::Entry> find_entry(const Tree& tree, const Inode& directory, ByteV
   return format::decode_entry(value.view());
 }
 
-Result<format::Entry> peek_entry(Tree& tree, Inode& directory, ByteView name) {
+Result<format::Entry> peek_entry(Tree& tree, Inode& directory, ByteView name, uint64_t* changes) {
   const ReadLock lock(directory.mutex);
   TRY(require_directory(directory));
+  if (changes != nullptr) *changes = directory.names_changed;
   return find_entry(tree, directory, name);
 }
 

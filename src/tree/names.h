@@ -38,8 +38,10 @@ Result<void> make_root(Tree& tree);
 // Under `name` in `directory`, or kNotFound.
 Result<format::Entry> find_entry(const Tree& tree, const Inode& directory, ByteView name)
     REQUIRES_SHARED(directory.mutex);
-// The same, taking the lock for it; checks that it is a directory.
-Result<format::Entry> peek_entry(Tree& tree, Inode& directory, ByteView name) EXCLUDES(directory.mutex);
+// The same, taking the lock for it; checks that it is a directory. `changes` gets its names_changed, also if there is no such
+// name: who finds it the same when it has the lock again need not look again.
+Result<format::Entry> peek_entry(Tree& tree, Inode& directory, ByteView name, uint64_t* changes = nullptr)
+    EXCLUDES(directory.mutex);
 
 // What one name costs in the log at most: its entry, listing and back link, put or erased, bytes.
 uint64_t name_cost(uint64_t name_size);

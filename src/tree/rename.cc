@@ -18,7 +18,8 @@ struct Side {
   InodeRef directory;
   ByteView name;
   std::optional<format::Entry> entry;
-  InodeRef child;  // null without an entry
+  InodeRef child;        // null without an entry
+  uint64_t changes = 0;  // the directory's names_changed then
 
   [[nodiscard]] bool is_directory() const { return entry && entry->type == S_IFDIR; }
 };
@@ -39,7 +40,7 @@ struct Move {
 Result<void> look(Tree& tree, Side& side) {
   side.entry.reset();
   side.child.reset();
-  auto entry = peek_entry(tree, *side.directory, side.name);
+  auto entry = peek_entry(tree, *side.directory, side.name, &side.changes);
   if (!entry && entry.error().code != ErrorCode::kNotFound) return fail(entry.error());
   if (!entry) {
     const ReadLock lock(side.directory->mutex);
@@ -53,6 +54,7 @@ Result<void> look(Tree& tree, Side& side) {
 // Whether the name still means what it meant in look().
 Result<bool> unchanged(const Tree& tree, const Side& side) REQUIRES_SHARED(side.directory->mutex) {
   TRY(require_directory(*side.directory));
+  if (side.directory->names_changed == side.changes) return true;
   auto entry = find_entry(tree, *side.directory, side.name);
   if (!entry && entry.error().code != ErrorCode::kNotFound) return fail(entry.error());
   if (!entry) return !side.entry.has_value();
@@ -201,8 +203,8 @@ Result<void> rename(Tree& tree, Ino parent, ByteView name, Ino new_parent, ByteV
   TRY(format::check_name(new_name));
   TRY(check_flags(flags));
   Move move;
-  move.from = {.directory = tree.inodes.get(parent), .name = name, .entry = {}, .child = {}};
-  move.to = {.directory = tree.inodes.get(new_parent), .name = new_name, .entry = {}, .child = {}};
+  move.from = {.directory = tree.inodes.get(parent), .name = name, .entry = {}, .child = {}, .changes = 0};
+  move.to = {.directory = tree.inodes.get(new_parent), .name = new_name, .entry = {}, .child = {}, .changes = 0};
   move.flags = flags;
   move.caller = caller;
   for (;;) {
