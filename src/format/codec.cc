@@ -1,6 +1,7 @@
 #include "format/codec.h"
 
 #include <memory>
+#include <span>
 
 #include <fmt/format.h>
 #include <lz4.h>
@@ -11,6 +12,8 @@
 
 namespace cairn::format {
 namespace {
+
+constexpr size_t kScratchBytes = 128 << 10;  // a chunk of the usual size
 
 // Contexts are made once per thread: making one per value costs more than compressing a small one.
 struct FreeZstd {
@@ -33,14 +36,14 @@ ZSTD_DCtx* zstd_decompressor() {
 static_assert(kMaxRawLength <= LZ4_MAX_INPUT_SIZE && kMaxRawLength <= INT32_MAX, "LZ4 takes lengths as int");
 
 // Returns the length of the result, 0 if it does not fit `out` or cannot be made.
-size_t compress_lz4(ByteView raw, Bytes& out) {
+size_t compress_lz4(ByteView raw, std::span<char> out) {
   // 16 KiB, which LZ4_compress_default() would take from the stack of whoever writes.
   thread_local const auto state = std::make_unique<char[]>(static_cast<size_t>(LZ4_sizeofState()));
   return static_cast<size_t>(LZ4_compress_fast_extState(state.get(), raw.data(), out.data(),
                                                         static_cast<int>(raw.size()), static_cast<int>(out.size()), 1));
 }
 
-size_t compress_zstd(int level, ByteView raw, Bytes& out) {
+size_t compress_zstd(int level, ByteView raw, std::span<char> out) {
   // No memory for a context is no error: the value is stored as it is (hazard 34).
   ZSTD_CCtx* context = zstd_compressor();
   if (context == nullptr) return 0;
@@ -58,13 +61,16 @@ Codec compress(Compression how, ByteView raw, Bytes& out) {
   if (how.codec == Codec::kNone || raw.empty() || raw.size() > kMaxRawLength) return Codec::kNone;
   CHECK(how.codec <= Codec::kZstd);
   // What would not save an eighth does not fit, so that the compressor itself gives up early.
-  Bytes compressed(raw.size() - (raw.size() + 7) / 8, '\0');
-  const size_t length =
-      how.codec == Codec::kLz4 ? compress_lz4(raw, compressed) : compress_zstd(how.level, raw, compressed);
-  CHECK(length <= compressed.size());
+  const size_t most = raw.size() - (raw.size() + 7) / 8;
+  // Room that is there already and not cleared first: for a small value that costs as much as compressing it.
+  thread_local const auto scratch = std::make_unique_for_overwrite<char[]>(kScratchBytes);
+  std::unique_ptr<char[]> large;
+  if (most > kScratchBytes) large = std::make_unique_for_overwrite<char[]>(most);
+  const std::span<char> room(large ? large.get() : scratch.get(), most);
+  const size_t length = how.codec == Codec::kLz4 ? compress_lz4(raw, room) : compress_zstd(how.level, raw, room);
+  CHECK(length <= most);
   if (length == 0) return Codec::kNone;
-  compressed.resize(length);
-  out = std::move(compressed);
+  out.assign(room.data(), length);
   return how.codec;
 }
 
