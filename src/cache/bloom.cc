@@ -40,6 +40,8 @@ void UnifiedFilter::add(uint64_t hash) {
   if (fresh) keys_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void UnifiedFilter::prefetch(uint64_t hash) const { __builtin_prefetch(&bits_[bloom_line(hash, lines_)], 1); }
+
 bool UnifiedFilter::may_contain(uint64_t hash) const {
   const Line& line = bits_[bloom_line(hash, lines_)];
   bool all = true;

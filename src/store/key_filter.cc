@@ -19,11 +19,14 @@ static_assert(kBitsPerKey == kBloomBitsPerKey);
 
 uint64_t KeyFilter::room_for(uint64_t entries) { return kSmallest + 2 * entries; }
 
-void KeyFilter::add(uint64_t hash) {
+void KeyFilter::add(std::span<const uint64_t> hashes) {
   MutexLock lock(mu_);
   // Both: a key that came while the walk was under way may be behind it already.
-  if (current_) current_->add(hash);
-  if (building_) building_->add(hash);
+  for (cache::UnifiedFilter* filter : {current_.get(), building_.get()}) {
+    if (filter == nullptr) continue;
+    for (const uint64_t hash : hashes) filter->prefetch(hash);
+    for (const uint64_t hash : hashes) filter->add(hash);
+  }
 }
 
 bool KeyFilter::may_contain(uint64_t hash) const {

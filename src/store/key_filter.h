@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "base/mutex.h"
 #include "cache/bloom.h"
@@ -20,7 +21,7 @@ class KeyFilter {
  public:
   explicit KeyFilter(uint64_t byte_budget) : budget_(byte_budget) {}
   // Hashes are index::Table::hash.
-  void add(uint64_t hash) EXCLUDES(mu_);
+  void add(std::span<const uint64_t> hashes) EXCLUDES(mu_);
   [[nodiscard]] bool may_contain(uint64_t hash) const EXCLUDES(mu_);
   // Whether build() would help: there is none yet, or it is full, and one for so many keys fits the budget.
   [[nodiscard]] bool wants_build(uint64_t entries) const EXCLUDES(mu_);

@@ -2,7 +2,9 @@
 #include "store/log_writer.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -156,8 +158,19 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
   publish(last);
 }
 
+// Before the index: whoever knows that a key is there must find its bits (hazard 9).
+void LogWriter::add_to_filter(const std::vector<PreparedChange>& changes) {
+  std::array<uint64_t, 8> hashes = {};
+  for (size_t begin = 0; begin < changes.size(); begin += hashes.size()) {
+    const size_t count = std::min(hashes.size(), changes.size() - begin);
+    for (size_t i = 0; i < count; ++i) hashes[i] = index::Table::hash(changes[begin + i].key);
+    config_.filter->add(std::span(hashes).first(count));
+  }
+}
+
 // Encodes the changes into the slab from `offset` on, numbered from `first`, and makes them known to the segment's index.
 void LogWriter::fill(OpenSegment& segment, uint64_t offset, SeqNo first, const std::vector<PreparedChange>& changes) {
+  add_to_filter(changes);
   char* slab = segment.writer.slab()->data();
   uint64_t at = offset;
   for (size_t i = 0; i < changes.size(); ++i) {
@@ -183,8 +196,6 @@ void LogWriter::fill(OpenSegment& segment, uint64_t offset, SeqNo first, const s
     entry.has_small = c.type != format::RecordType::kErase && c.codec == format::Codec::kNone &&
                       c.stored.size() <= format::kMaxInlineValue;
     if (entry.has_small) entry.small = c.stored;
-    // Before the index: whoever knows that the key is there must find its bits (hazard 9).
-    config_.filter->add(index::Table::hash(c.key));
     segment.memtable->insert(c.key, entry);
     at += format::record_size(c.key.size(), c.stored.size());
   }

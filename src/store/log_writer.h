@@ -177,6 +177,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   };
 
   // Writing
+  void add_to_filter(const std::vector<PreparedChange>& changes);
   void fill(OpenSegment& segment, uint64_t offset, SeqNo first, const std::vector<PreparedChange>& changes);
   void publish(SeqNo last) EXCLUDES(mu_);
   // The gate
