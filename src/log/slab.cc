@@ -12,6 +12,15 @@ namespace cairn::log {
 // Fails for wrong arguments only.
 Slab::~Slab() { munmap(data_, size_); }
 
+void Slab::touch(size_t until) {
+  CHECK(until <= size_ && until % io::kBlockSize == 0);
+  const size_t from = touched();
+  if (until <= from) return;
+  // An error changes nothing but the speed (kernels before 5.14 have no such call).
+  (void)madvise(data_ + from, until - from, MADV_POPULATE_WRITE);
+  touched_.store(until, std::memory_order_relaxed);
+}
+
 Result<std::shared_ptr<Slab>> SlabPool::take() {
   std::unique_ptr<Slab> slab;
   {

@@ -1,6 +1,7 @@
 // The memory image of the segment that is being filled, and the bounded pool these come from.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <vector>
@@ -22,10 +23,16 @@ class Slab {
   // Aligned for direct I/O. Constant for life: readers point into it, and keep it alive by their pin.
   [[nodiscard]] char* data() const { return data_; }
   [[nodiscard]] size_t size() const { return size_; }
+  // Has the kernel make the pages up to `until` (whole pages, at most size()), so that writing there later does not wait for them. Changes
+  // no byte, may be called beside writers, by one thread at a time; what the kernel cannot do now is done by those who write.
+  void touch(size_t until);
+  // How far that was done. Any thread.
+  [[nodiscard]] size_t touched() const { return touched_.load(std::memory_order_relaxed); }
 
  private:
   char* data_;
   size_t size_;
+  std::atomic<size_t> touched_ = 0;  // bytes
 };
 
 // Hands out slabs; one whose last shared_ptr goes comes back. At most `keep` idle slabs stay allocated. The pool may go before

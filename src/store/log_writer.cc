@@ -21,6 +21,7 @@ constexpr uint64_t kWriteBehindBytes = 4ull
 // Commits in a segment from which on the next one is filled with zeros ahead: at least so many, and one for so many bytes.
 constexpr uint64_t kManyCommits = 4;
 constexpr uint64_t kBytesPerCommit = 128ull << 10;
+constexpr uint64_t kTouchBytes = 2ull << 20;   // of the slab: a huge page
 constexpr uint64_t kFillPiece = 256ull << 10;  // bytes of the open segment between two commits
 // One: the slab of the segment that was sealed last is the next but one's.
 constexpr size_t kIdleSlabs = 1;
@@ -152,6 +153,7 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     tickets_.push_back({last, offset, segment.get(), false});
     if (replaced > 0) config_.room->doom(segment->writer.id(), replaced);
     maybe_write_behind();
+    maybe_touch();
   }
   // Nothing below can fail.
   fill(*segment, offset, first, changes);
@@ -448,6 +450,26 @@ void LogWriter::maybe_write_behind() {
   if (active_->writer.end() < active_->written_hint + kWriteBehindBytes) return;
   write_behind_queued_ = true;
   submit(&LogWriter::write_behind_job);
+}
+
+// Zeroing the slab's pages is left to the background: whoever writes there first would wait for it.
+void LogWriter::maybe_touch() {
+  const log::Slab& slab = *active_->writer.slab();
+  if (touching_ || stopping_ || slab.size() < 2 * kTouchBytes || slab.touched() == slab.size()) return;
+  if (active_->writer.end() + kTouchBytes < slab.touched()) return;
+  touching_ = true;
+  submit(&LogWriter::touch_job);
+}
+
+void LogWriter::touch_job() {
+  MutexLock lock(mu_);
+  const std::shared_ptr<log::Slab> slab = active_->writer.slab();
+  // The page that is being filled and two more.
+  const uint64_t until = (active_->writer.end() / kTouchBytes + 3) * kTouchBytes;
+  mu_.unlock();
+  slab->touch(std::min<uint64_t>(until, slab->size()));
+  mu_.lock();
+  touching_ = false;
 }
 
 void LogWriter::submit(void (LogWriter::*job)()) {

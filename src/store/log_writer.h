@@ -218,6 +218,8 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void seal_job() EXCLUDES(mu_);
   void write_behind_job() EXCLUDES(mu_);
   void maybe_write_behind() REQUIRES(mu_);
+  void maybe_touch() REQUIRES(mu_);
+  void touch_job() EXCLUDES(mu_);
   // Offset in the open segment below which every byte is filled: what may be written already.
   uint64_t filled_until() const REQUIRES(mu_);
   // Cache mode, while the disk fails
@@ -278,6 +280,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   // The token.
   bool io_busy_ GUARDED_BY(mu_) = false;
   bool write_behind_queued_ GUARDED_BY(mu_) = false;
+  bool touching_ GUARDED_BY(mu_) = false;
   bool filling_open_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
   // A caller of sync() is served once synced_requests_ has reached its number. Both only grow.
