@@ -37,22 +37,34 @@ class WriteBatch {
   void put_ref(ByteView key, ByteView value);
   void erase(ByteView key);
   void clear();
+
+  WriteBatch() = default;
+  // What was moved from is empty.
+  WriteBatch(WriteBatch&& other) noexcept;
+  WriteBatch& operator=(WriteBatch&& other) noexcept;
   [[nodiscard]] bool empty() const { return changes_.empty(); }
   // Room in the log that writing this batch takes at most, bytes.
   [[nodiscard]] uint64_t log_cost() const { return cost_; }
 
   struct Change {
-    Bytes key;
-    Bytes owned;
-    ByteView value;  // into `owned` or the caller's bytes
+    ByteView key;    // into the batch
+    ByteView value;  // into the batch or the caller's bytes
     bool is_erase = false;
   };
   // In the order they were made.
-  [[nodiscard]] const std::vector<std::unique_ptr<Change>>& changes() const { return changes_; }
+  [[nodiscard]] const std::vector<Change>& changes() const { return changes_; }
 
  private:
-  std::vector<std::unique_ptr<Change>> changes_;
+  void add(ByteView key, ByteView value, bool is_erase);
+  // A copy that lives as long as the batch.
+  ByteView copy(ByteView bytes);
+
+  std::vector<Change> changes_;
   uint64_t cost_ = 0;
+  // Keys and values, one behind the other. A batch of the tree fits one block.
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  char* free_ = nullptr;  // in the last block
+  size_t left_ = 0;       // bytes from there
 };
 
 // Room in the log that one record takes at most (header, padding, its entries in footer and index), bytes.

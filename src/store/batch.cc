@@ -1,5 +1,6 @@
 // WriteBatch, and turning one into records.
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include <fmt/format.h>
@@ -18,6 +19,8 @@ namespace {
 
 constexpr uint32_t kExtentPieceSize = 1u << 20;  // bytes; what one ranged read of an extent verifies at least
 constexpr size_t kLookedUp = 16 << 10;  // bytes of a value beside which looking up what it replaces costs nothing
+constexpr size_t kBatchBlock = 512;     // bytes: the names and attributes of one change of the tree
+constexpr size_t kBatchChanges = 6;     // records of one
 static_assert(kExtentPieceSize >= format::kMinPieceSize && kExtentPieceSize <= format::kMaxRawLength);
 
 }  // namespace
@@ -28,41 +31,49 @@ uint64_t log_cost(uint64_t key_size, uint64_t value_size) {
   return format::record_size(key_size, value_size) + format::max_entry_size(key_size, small) + format::kEntryOverhead;
 }
 
-void WriteBatch::put(ByteView key, ByteView value) {
-  auto change = std::make_unique<Change>();
-  change->key = key;
-  change->owned = value;
-  // Changes are allocated one by one, so that this view stays right when the vector grows.
-  change->value = change->owned;
+WriteBatch::WriteBatch(WriteBatch&& other) noexcept { *this = std::move(other); }
+
+WriteBatch& WriteBatch::operator=(WriteBatch&& other) noexcept {
+  changes_ = std::exchange(other.changes_, {});
+  cost_ = std::exchange(other.cost_, 0);
+  blocks_ = std::exchange(other.blocks_, {});
+  free_ = std::exchange(other.free_, nullptr);
+  left_ = std::exchange(other.left_, 0);
+  return *this;
+}
+
+ByteView WriteBatch::copy(ByteView bytes) {
+  if (bytes.size() > left_) {
+    const size_t size = std::max(bytes.size(), kBatchBlock);
+    blocks_.push_back(std::make_unique_for_overwrite<char[]>(size));
+    free_ = blocks_.back().get();
+    left_ = size;
+  }
+  char* const at = free_;
+  std::copy(bytes.begin(), bytes.end(), at);
+  free_ += bytes.size();
+  left_ -= bytes.size();
+  return {at, bytes.size()};
+}
+
+void WriteBatch::add(ByteView key, ByteView value, bool is_erase) {
+  if (changes_.empty()) changes_.reserve(kBatchChanges);
+  changes_.push_back({.key = copy(key), .value = value, .is_erase = is_erase});
   cost_ += cairn::log_cost(key.size(), value.size());
-  changes_.push_back(std::move(change));
 }
 
-void WriteBatch::put_ref(ByteView key, ByteView value) {
-  auto change = std::make_unique<Change>();
-  change->key = key;
-  change->value = value;
-  cost_ += cairn::log_cost(key.size(), value.size());
-  changes_.push_back(std::move(change));
-}
+void WriteBatch::put(ByteView key, ByteView value) { add(key, copy(value), false); }
 
-void WriteBatch::erase(ByteView key) {
-  auto change = std::make_unique<Change>();
-  change->key = key;
-  change->is_erase = true;
-  cost_ += cairn::log_cost(key.size(), 0);
-  changes_.push_back(std::move(change));
-}
+void WriteBatch::put_ref(ByteView key, ByteView value) { add(key, value, false); }
 
-void WriteBatch::clear() {
-  changes_.clear();
-  cost_ = 0;
-}
+void WriteBatch::erase(ByteView key) { add(key, {}, true); }
+
+void WriteBatch::clear() { *this = WriteBatch(); }
 
 Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch& batch) {
   std::vector<store::PreparedChange> out(batch.changes().size());
   for (size_t i = 0; i < out.size(); ++i) {
-    const WriteBatch::Change& change = *batch.changes()[i];
+    const WriteBatch::Change& change = batch.changes()[i];
     store::PreparedChange& p = out[i];
     if (change.key.empty() || change.key.size() > kMaxKeySize)
       return fail(ErrorCode::kInvalid,

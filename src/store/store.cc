@@ -265,7 +265,7 @@ Result<void> Store::write(const WriteBatch& batch, Durability durability) {
                                                   max_operation_room(), impl_->superblock.segment_size));
   // Deleting works on a full store: it may use what is kept back.
   const bool only_erases =
-      std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c->is_erase; });
+      std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c.is_erase; });
   TRY(impl_->log->begin(cost, only_erases ? OperationKind::kFree : OperationKind::kGrow));
   impl_->write_prepared(changes, cost);
   impl_->log->end(0);
