@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 need python3
 entries=${CAIRNFS_ENTRIES:-20000}
+cache_limit=$((512 + entries / 400))M # none of them is to be evicted
 
 a_large_directory() {
   local stay
