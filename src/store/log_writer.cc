@@ -21,7 +21,7 @@ constexpr uint64_t kWriteBehindBytes = 4ull
 // Commits in a segment from which on the next one is filled with zeros ahead: at least so many, and one for so many bytes.
 constexpr uint64_t kManyCommits = 4;
 constexpr uint64_t kBytesPerCommit = 128ull << 10;
-constexpr uint64_t kTouchBytes = 2ull << 20;   // of the slab: a huge page
+constexpr uint64_t kTouchBytes = 2ull << 20;   // of the slab at a time
 constexpr uint64_t kFillPiece = 256ull << 10;  // bytes of the open segment between two commits
 // One: the slab of the segment that was sealed last is the next but one's.
 constexpr size_t kIdleSlabs = 1;
@@ -464,7 +464,7 @@ void LogWriter::maybe_touch() {
 void LogWriter::touch_job() {
   MutexLock lock(mu_);
   const std::shared_ptr<log::Slab> slab = active_->writer.slab();
-  // The page that is being filled and two more.
+  // The piece that is being filled and two more.
   const uint64_t until = (active_->writer.end() / kTouchBytes + 3) * kTouchBytes;
   mu_.unlock();
   slab->touch(std::min<uint64_t>(until, slab->size()));
