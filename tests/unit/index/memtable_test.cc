@@ -61,6 +61,32 @@ TEST(Memtable, CopiesKeysAndSmallValues) {
   EXPECT_EQ(table.get("key", kMaxSeq)->small, make_entry(SeqNo(5), 100).bytes);
 }
 
+TEST(Memtable, KeysThatDifferOnlyInZerosAtTheEndOrFarBehindAreToldApart) {
+  Memtable table;
+  // In order: what a search compares first are 16 bytes, filled up with zeros.
+  std::vector<Bytes> keys;
+  for (size_t zeros = 0; zeros < 20; ++zeros) keys.push_back(Bytes("k") + Bytes(zeros, '\0'));
+  for (const char last : {'\0', 'a', '\x7f', '\x80', '\xff'}) keys.push_back(Bytes(16, 'x') + last);
+  for (const char first : {'y', '\x80', '\xff'}) keys.push_back(Bytes(1, first));
+  for (size_t i = keys.size(); i-- > 0;) {
+    const auto made = make_entry(SeqNo(100 + i), 5);
+    table.insert(keys[i], testing::with_small(made));
+  }
+  const auto it = table.iterate();
+  ASSERT_TRUE(it->seek({}));
+  for (size_t i = 0; i < keys.size(); ++i) {
+    SCOPED_TRACE(i);
+    const auto found = table.get(keys[i], kMaxSeq);
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(found->seq, SeqNo(100 + i));
+    ASSERT_TRUE(it->valid());
+    EXPECT_EQ(it->key(), keys[i]);
+    ASSERT_TRUE(it->next());
+  }
+  EXPECT_FALSE(it->valid());
+  EXPECT_FALSE(table.get(Bytes("k") + Bytes(20, '\0'), kMaxSeq).has_value());
+}
+
 TEST(Memtable, TheSameRecordTwiceIsOneEntry) {
   Memtable table;
   table.insert("k", make_entry(SeqNo(5)).entry);

@@ -73,5 +73,30 @@ TEST_F(OwnKeys, NobodyElseWritesThem) {
   EXPECT_EQ(keys({}).size(), 100u);
 }
 
+TEST_F(OwnKeys, ABatchThatWasMovedFromIsEmptyAndUsableAndTheOtherHoldsWhatWasPut) {
+  WriteBatch first;
+  for (int i = 0; i < 40; ++i)
+    first.put(fmt::format("moved{:03}", i), std::string(50, static_cast<char>('a' + i % 26)));
+  const uint64_t cost = first.log_cost();
+  WriteBatch second = std::move(first);
+  EXPECT_EQ(second.log_cost(), cost);
+  EXPECT_TRUE(first.empty());
+  EXPECT_EQ(first.log_cost(), 0u);
+  first.put("after", std::string(5000, 'z'));
+  first.erase("moved020");
+  ASSERT_TRUE(store_->write(second, Durability::kNone).has_value());
+  ASSERT_TRUE(store_->write(first, Durability::kNone).has_value());
+  for (int i = 0; i < 40; ++i) {
+    const auto value = store_->get(fmt::format("moved{:03}", i));
+    ASSERT_EQ(value.has_value(), i != 20) << i;
+    if (value) {
+      EXPECT_EQ(value->view(), std::string(50, static_cast<char>('a' + i % 26)));
+    }
+  }
+  const auto after = store_->get("after");
+  ASSERT_TRUE(after.has_value());
+  EXPECT_EQ(after->view(), std::string(5000, 'z'));
+}
+
 }  // namespace
 }  // namespace cairn

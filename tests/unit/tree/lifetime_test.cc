@@ -88,6 +88,28 @@ TEST_F(Lifetime, NothingIsLeftOfRemovedFilesOfAnySize) {
   EXPECT_EQ(keys_left(), 0u);
 }
 
+TEST_F(Lifetime, NothingIsLeftOfFilesThatWerePatched) {
+  // Of few chunks and of many: the keys of the ones are found one by one, those of the others by a walk.
+  for (const uint64_t chunks : {1u, 3u, 4u, 10u}) {
+    const Ino f = ok(fs_->create(kRootIno, "f", 0644, kUser)).ino;
+    write(f, 0, std::string(chunks * kChunk - 100, 'f'));
+    ok(fs_->sync());
+    for (uint64_t chunk = 0; chunk < chunks; ++chunk) {
+      for (uint64_t patch = 0; patch < 1 + chunk % 3; ++patch) {
+        write(f, chunk * kChunk + 10 * patch, "patch");
+        ok(fs_->sync());
+      }
+    }
+    write(f, chunks * kChunk - 100, "appended");
+    fs_->release(f);
+    fs_->forget(f, 1);
+    ok(fs_->unlink(kRootIno, "f"));
+  }
+  EXPECT_EQ(fs_->known_inodes(), 0u);
+  unmount();
+  EXPECT_EQ(keys_left(), 0u);
+}
+
 TEST_F(Lifetime, AFileThatWasOverwrittenByARenameLeavesNothing) {
   file(kRootIno, "small", "x");
   file(kRootIno, "large", big());
