@@ -64,6 +64,17 @@ struct Target {
   SeqNo seq;
 };
 
+constexpr size_t aligned(size_t bytes) { return (bytes + alignof(Node) - 1) & ~(alignof(Node) - 1); }
+// Bytes that a node of `height` takes, all that lies behind it included.
+constexpr size_t node_size(int height, size_t key_length, size_t small_length) {
+  return aligned(sizeof(Node) + sizeof(std::atomic<Node*>) * static_cast<size_t>(height - 1) +
+                 sizeof(format::IndexEntry) + key_length + small_length);
+}
+// Of the largest node: what is given up of a block, at most.
+constexpr size_t kMaxNode = node_size(kMaxHeight, format::kMaxKeyLength, format::kMaxInlineValue);
+
+static_assert(kMaxNode < kArenaBlock / 2);
+
 static_assert(alignof(Node) <= alignof(std::max_align_t), "new[] of char is aligned for it");
 static_assert(alignof(format::IndexEntry) <= alignof(Node), "it lies behind the slots");
 static_assert(std::is_trivially_destructible_v<Node> && std::is_trivially_destructible_v<format::IndexEntry>,
@@ -80,7 +91,7 @@ bool before(const Node& node, const Target& target) {
 class Arena {
  public:
   char* allocate(size_t bytes) {
-    bytes = (bytes + alignof(Node) - 1) & ~(alignof(Node) - 1);
+    bytes = aligned(bytes);
     // What is left of a block is given up: at most one node's worth.
     if (bytes > left_) grow(bytes);
     char* const result = at_;
@@ -88,10 +99,27 @@ class Arena {
     left_ -= bytes;
     return result;
   }
+  // Nodes of `bytes` altogether can be allocated from now on without asking for memory.
+  void reserve(size_t bytes) {
+    const auto usable = [](size_t free) { return free > kMaxNode ? free - kMaxNode : 0; };
+    size_t have = usable(left_) + spare_.size() * usable(kArenaBlock);
+    for (; have < bytes; have += usable(kArenaBlock)) {
+      blocks_.reserve(blocks_.size() + spare_.size() + 1);
+      spare_.push_back(std::make_unique_for_overwrite<char[]>(kArenaBlock));
+      bytes_.fetch_add(kArenaBlock, std::memory_order_relaxed);
+    }
+  }
   [[nodiscard]] size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
   void grow(size_t bytes) {
+    if (!spare_.empty() && bytes <= kArenaBlock) {
+      blocks_.push_back(std::move(spare_.back()));  // its place is reserved
+      spare_.pop_back();
+      at_ = blocks_.back().get();
+      left_ = kArenaBlock;
+      return;
+    }
     const size_t size = std::max(bytes, kArenaBlock);
     blocks_.push_back(std::make_unique_for_overwrite<char[]>(size));  // new[] of char is aligned for anything
     at_ = blocks_.back().get();
@@ -100,6 +128,7 @@ class Arena {
   }
 
   std::vector<std::unique_ptr<char[]>> blocks_;
+  std::vector<std::unique_ptr<char[]>> spare_;  // of kArenaBlock each, not used yet
   char* at_ = nullptr;
   size_t left_ = 0;
   std::atomic<size_t> bytes_{0};
@@ -110,6 +139,18 @@ class Arena {
 class Memtable::Impl {
  public:
   Impl() : head_(make_node(kMaxHeight, {}, {})) {}
+
+  void reserve(size_t bytes) EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    // What of the others' promises is used already is reserved once more: nobody keeps count of that.
+    arena_.reserve(promised_ + bytes);
+    promised_ += bytes;
+  }
+  void release(size_t bytes) EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    CHECK(promised_ >= bytes);
+    promised_ -= bytes;
+  }
 
   void insert(ByteView key, const format::IndexEntry& entry) EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
@@ -181,6 +222,7 @@ class Memtable::Impl {
   Mutex mutex_;  // serialises writers; a leaf
   Arena arena_;  // used under mutex_ (and in the constructor); its size may be read by anybody
   uint64_t random_ GUARDED_BY(mutex_) = 0x853c49e6748fea9b;
+  size_t promised_ GUARDED_BY(mutex_) = 0;  // bytes
   std::atomic<size_t> entries_{0};
   Node* const head_;  // before every key; holds no entry
 };
@@ -214,6 +256,11 @@ class MemtableIterator final : public Iterator {
 Memtable::Memtable() : impl_(std::make_unique<Impl>()) {}
 Memtable::~Memtable() = default;
 
+size_t Memtable::memory_of(size_t key_length, size_t small_length) {
+  return node_size(kMaxHeight, key_length, small_length);
+}
+void Memtable::reserve(size_t bytes) { impl_->reserve(bytes); }
+void Memtable::release(size_t bytes) { impl_->release(bytes); }
 void Memtable::insert(ByteView key, const format::IndexEntry& entry) { impl_->insert(key, entry); }
 
 std::optional<format::IndexEntry> Memtable::get(ByteView key, SeqNo max_seq) const {

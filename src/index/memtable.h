@@ -19,6 +19,13 @@ class Memtable {
   Memtable(const Memtable&) = delete;
   Memtable& operator=(const Memtable&) = delete;
 
+  // The most that an entry takes, in bytes of memory.
+  [[nodiscard]] static size_t memory_of(size_t key_length, size_t small_length);
+  // Whoever may not fail in insert() reserves memory_of() all that it is going to insert, and releases as much afterwards.
+  // Between the two those inserts throw nothing. reserve() may throw bad_alloc, and has then changed nothing.
+  void reserve(size_t bytes);
+  void release(size_t bytes);
+
   // A (key, seq) that is there already is not inserted again. Visible to readers when it returns. May throw bad_alloc,
   // and has then changed nothing.
   void insert(ByteView key, const format::IndexEntry& entry);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -123,12 +124,14 @@ uint64_t LogWriter::take_kept() {
 void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
   if (changes.empty()) return;
   uint64_t length = 0, footer = 0, replaced = 0, raw = 0;
+  size_t memory = 0;
   for (const PreparedChange& c : changes) {
     replaced += c.replaces;
     raw += c.raw_length;
     length += format::record_size(c.key.size(), c.stored.size());
     const uint64_t small = c.stored.size() <= format::kMaxInlineValue ? c.stored.size() : 0;
     footer += format::max_entry_size(c.key.size(), small) + format::kEntryOverhead;
+    memory += index::Memtable::memory_of(c.key.size(), small);
   }
   // log_cost() of the batch: what was promised covers the records and their share of the footer.
   CHECK(length + footer <= cost);
@@ -139,9 +142,16 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
   {
     MutexLock lock(mu_);
     CHECK(open_operations_ > 0 && promised_ >= cost);
+    // All that memory may be missing for comes first: once a number is taken, those after it wait until it is published.
+    maybe_write_behind();
+    maybe_touch();
+    segment = active_;
+    if (replaced > 0) config_.room->doom(segment->writer.id(), replaced);
+    segment->memtable->reserve(memory);
+    CHECK(tickets_.empty() || tickets_.back().last < next_seq_);
+    tickets_.emplace_back();
     // Sequence numbers and the place in the slab are taken together, under one lock: a slow writer cannot land behind a
     // newer one (hazard 2).
-    segment = active_;
     DCHECK(segment->writer.end() + length + segment->footer_cost + footer <= config_.superblock.segment_size);
     offset = segment->writer.reserve(length);
     segment->footer_cost += footer;
@@ -149,14 +159,11 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     first = next_seq_;
     next_seq_ = first.next(changes.size());
     last = next_seq_.prev();
-    CHECK(tickets_.empty() || tickets_.back().last < first);
-    tickets_.push_back({last, offset, segment.get(), false});
-    if (replaced > 0) config_.room->doom(segment->writer.id(), replaced);
-    maybe_write_behind();
-    maybe_touch();
+    tickets_.back() = {last, offset, segment.get(), false};
   }
   // Nothing below can fail.
   fill(*segment, offset, first, changes);
+  segment->memtable->release(memory);
   publish(last);
 }
 
@@ -255,7 +262,13 @@ Result<void> LogWriter::run_hook() {
   CHECK(gate_shut_ && open_operations_ == 0);
   auto hook = hook_;
   mu_.unlock();
-  auto result = hook();
+  Result<void> result;
+  try {
+    result = hook();
+  } catch (const std::bad_alloc&) {
+    // The gate is shut: whoever waits for it would wait for ever.
+    result = fail(ErrorCode::kOutOfMemory, "writing what is buffered: out of memory");
+  }
   mu_.lock();
   wait([&] {
     mu_.assert_held();
@@ -448,8 +461,8 @@ void LogWriter::maybe_write_behind() {
   if (!durable_mode_ || write_behind_queued_ || stopping_ || failure_) return;
   // In a cache nothing is written before the seal, so a crash loses no more and writes no more.
   if (active_->writer.end() < active_->written_hint + kWriteBehindBytes) return;
-  write_behind_queued_ = true;
   submit(&LogWriter::write_behind_job);
+  write_behind_queued_ = true;
 }
 
 // Zeroing the slab's pages is left to the background: whoever writes there first would wait for it.
@@ -457,8 +470,8 @@ void LogWriter::maybe_touch() {
   const log::Slab& slab = *active_->writer.slab();
   if (touching_ || stopping_ || slab.size() < 2 * kTouchBytes || slab.touched() == slab.size()) return;
   if (active_->writer.end() + kTouchBytes < slab.touched()) return;
-  touching_ = true;
   submit(&LogWriter::touch_job);
+  touching_ = true;
 }
 
 void LogWriter::touch_job() {

@@ -267,9 +267,12 @@ Result<void> Store::write(const WriteBatch& batch, Durability durability) {
   const bool only_erases =
       std::all_of(batch.changes().begin(), batch.changes().end(), [](const auto& c) { return c.is_erase; });
   TRY(impl_->log->begin(cost, only_erases ? OperationKind::kFree : OperationKind::kGrow));
-  impl_->write_prepared(changes, cost);
-  impl_->log->end(0);
-  // After end(): a commit waits for open operations, and so would this one for itself.
+  {
+    Operation operation(this, cost);  // ends whatever happens
+    impl_->write_prepared(changes, cost);
+    operation.room_ = 0;
+  }
+  // After its end: a commit waits for open operations, and so would this one for itself.
   return durability == Durability::kSync ? sync() : Result<void>();
 }
 
@@ -340,8 +343,8 @@ Result<void> Store::Operation::write(const WriteBatch& batch) {
   // Everything that can fail is done before the room is spent; compression makes the real cost smaller, never larger.
   TRY_ASSIGN(auto changes, store_->impl_->prepare(batch));
   for (store::PreparedChange& c : changes) c.replaces = store_->impl_->replaced_by(c);
-  room_ -= cost;
   store_->impl_->write_prepared(changes, cost);
+  room_ -= cost;  // not before: without memory nothing was written
   return {};
 }
 
