@@ -301,11 +301,10 @@ Result<void> write_new_file(io::Directory& store, ByteView bytes) {
   return file->close();
 }
 
-// On a full disk: a file of the reserve already has its blocks. Cut behind the manifest, which says how long it is.
+// On a full disk: a file of the reserve already has its blocks.
 Result<void> write_spare_file(const SpareFile& spare, ByteView bytes) {
-  TRY_ASSIGN(const auto file, spare(kNewManifestFile));
+  TRY_ASSIGN(const auto file, spare(kNewManifestFile, bytes.size()));
   TRY(file->pwrite(0, bytes));
-  TRY(file->truncate(bytes.size()));
   TRY(file->sync());
   return file->close();
 }

@@ -88,9 +88,9 @@ Result<Manifest> decode_manifest(ByteView bytes, const std::array<unsigned char,
 // Errors: kCorrupt, kUnsupported (newer version).
 // Reads `manifest` in `store`. kNotFound if missing.
 Result<Manifest> read_manifest(const io::Directory& store, const std::array<unsigned char, 16>& uuid);
-// Replaces it atomically and durably. After an error the old or the new one is in place. `spare`, if given, makes the file for
-// it, with room, where the disk has none.
-using SpareFile = std::function<Result<std::unique_ptr<io::File>>(const std::string& name)>;
+// Replaces it atomically and durably. After an error the old or the new one is in place. `spare`, if given, makes the file of
+// `size` bytes for it, with room, where the disk has none.
+using SpareFile = std::function<Result<std::unique_ptr<io::File>>(const std::string& name, uint64_t size)>;
 Result<void> write_manifest(io::Directory& store, const Manifest& manifest, const std::array<unsigned char, 16>& uuid,
                             const SpareFile& spare = {});
 

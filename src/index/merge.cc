@@ -40,11 +40,9 @@ class TableWriter {
     builder_.reset();
     CHECK(table_.entries != 0);
     table_.file_size = bytes.size();
-    // Built in memory and written at once: a table is at most max_table_bytes. The file may be longer, from the
-    // reserve.
+    // Built in memory and written at once: a table is at most max_table_bytes.
     TRY_ASSIGN(const std::unique_ptr<io::File> file, options_.create(table_.id, bytes.size()));
     TRY(file->pwrite(0, bytes));
-    TRY(file->truncate(bytes.size()));
     TRY(file->sync());
     TRY(file->close());
     written_ += bytes.size();

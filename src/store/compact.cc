@@ -251,7 +251,7 @@ Result<std::unique_ptr<io::File>> Maintenance::create_compacted(const format::Se
   };
   auto file = create();
   if (!file && file.error().code == ErrorCode::kNoSpace && config_.reserve)
-    return config_.reserve->take(segments, name, block, false);
+    return config_.reserve->take(segments, {name, size, block, false});
   return file;
 }
 

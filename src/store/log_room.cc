@@ -12,7 +12,11 @@ Room::Use use_of(Store::OperationKind kind) {
   return kind == Store::OperationKind::kGrow ? Room::Use::kGrow : Room::Use::kFree;
 }
 
-Error no_room() { return {ErrorCode::kNoSpace, "the store's limit leaves no room for another segment"}; }
+Error no_room(const Room& room) {
+  if (room.limited()) return {ErrorCode::kNoSpace, "the store's limit leaves no room for another segment"};
+  return {ErrorCode::kNoSpace,
+          "the disk of the store is full: free space on it, or delete files; what is left is kept for deleting"};
+}
 
 }  // namespace
 
@@ -29,7 +33,7 @@ Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind, bool may
     // What frees space may use what is kept back: deleting works on a full store.
     Result<void> result;
     if (kind == Store::OperationKind::kGrow && !may_grow()) {
-      result = fail(no_room());
+      result = fail(no_room(*config_.room));
     } else if (fits(room)) {
       break;
     } else {
@@ -73,15 +77,18 @@ Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& wh
   CHECK(starving_[k] > 0);
   --starving_[k];
   TRY(check_running());
-  if (config_.room->freed() == freed) return fail(why);
-  return {};
+  if (config_.room->freed() != freed) return {};
+  // Once, until something comes free.
+  if (kind == Store::OperationKind::kGrow && std::exchange(refused_at_, freed) != freed)
+    config_.logger->warn("writers_refused reason=\"{}\"", why.message);
+  return fail(why);
 }
 
 Result<void> LogWriter::await_growth() {
   MutexLock lock(mu_);
   for (bool denied = false; !config_.room->may_grow();) {
-    if (denied) return fail(no_room());
-    const auto waited = wait_for_room(Store::OperationKind::kGrow, no_room());
+    if (denied) return fail(no_room(*config_.room));
+    const auto waited = wait_for_room(Store::OperationKind::kGrow, no_room(*config_.room));
     if (!waited && waited.error().code != ErrorCode::kNoSpace) return waited;
     denied = !waited.has_value();
   }
@@ -155,7 +162,8 @@ Result<log::PreparedFile> LogWriter::prepare_from_reserve(const format::SegmentH
   format::encode_segment_header_block(prepared, block.data());
   CHECK(config_.reserve != nullptr);
   log::PreparedFile out{header.id, header.salt, format::segment_file_name(header.id), nullptr};
-  TRY_ASSIGN(out.file, config_.reserve->take_unless_last(*config_.files->directory, out.name, block, true));
+  TRY_ASSIGN(out.file, config_.reserve->take_unless_last(*config_.files->directory,
+                                                         {out.name, config_.superblock.segment_size, block, true}));
   return out;
 }
 
@@ -177,7 +185,7 @@ void LogWriter::prepare_job() {
     use = prepare_use_;
   }
   // Room first, then the file: what is allocated never exceeds what is accounted for (hazard 24).
-  Result<log::PreparedFile> file = fail(no_room());
+  Result<log::PreparedFile> file = fail(no_room(*config_.room));
   RoomClaim claim;
   bool from_reserve = false;
   std::optional<Error> in_memory;  // why

@@ -265,6 +265,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   bool seal_requested_ GUARDED_BY(mu_) = false;
   bool no_more_seals_ GUARDED_BY(mu_) = false;
   std::optional<uint64_t> seal_failed_at_ GUARDED_BY(mu_);  // room->freed() when a requested seal found no room
+  std::optional<uint64_t> refused_at_ GUARDED_BY(mu_);      // the same when writers were last told that there is none
   // commit_first_ <= next_seq_; the numbers in between are in the open commit.
   SeqNo next_seq_ GUARDED_BY(mu_);
   SeqNo commit_first_ GUARDED_BY(mu_);  // first sequence number of the commit being filled

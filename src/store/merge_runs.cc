@@ -81,7 +81,7 @@ Result<std::unique_ptr<io::File>> Maintenance::create_table(TableId id, uint64_t
   };
   auto file = create();
   if (!file && file.error().code == ErrorCode::kNoSpace && config_.reserve)
-    file = config_.reserve->take_unless_last(*config_.index_directory, name, {}, false);
+    file = config_.reserve->take_unless_last(*config_.index_directory, {name, size, {}, false});
   if (!file) return file;
   created_tables_.push_back({id, std::move(claim)});
   copied_bytes_ += size;

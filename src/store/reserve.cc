@@ -34,7 +34,7 @@ Result<std::unique_ptr<Reserve>> Reserve::open(io::Directory& store, uint64_t fi
   return out;
 }
 
-uint64_t Reserve::wanted() const {
+uint64_t Reserve::files_wanted() const {
   return room_->limited() ? count_ : std::max<uint64_t>(count_, room_->used() / (kStoreShare * file_size_));
 }
 
@@ -46,7 +46,7 @@ Result<void> Reserve::adopt() {
     TRY_ASSIGN(const auto stat, file->stat());
     // Allocated, not only as long: a hole is no reserve.
     const bool whole = stat.size == file_size_ && stat.allocated >= file_size_;
-    if (whole && files_.size() < wanted()) {
+    if (whole && files_.size() < files_wanted()) {
       files_.push_back(name);
       // Not taken: it is on disk whatever the limit says.
       room_->add(Room::charge(file_size_));
@@ -59,7 +59,7 @@ Result<void> Reserve::adopt() {
 
 Result<void> Reserve::refill() {
   MutexLock lock(mu_);
-  for (unsigned i = 0; files_.size() < wanted(); ++i) {
+  for (unsigned i = 0; files_.size() < files_wanted(); ++i) {
     const auto name = fmt::format("{:016x}", i);
     if (std::find(files_.begin(), files_.end(), name) != files_.end()) continue;
     RoomClaim claim;
@@ -87,53 +87,54 @@ Result<void> Reserve::make(const std::string& name) {
   return made;
 }
 
-Result<std::unique_ptr<io::File>> Reserve::take(io::Directory& target, const std::string& name, ByteView head,
-                                                bool direct) {
+Result<std::unique_ptr<io::File>> Reserve::take(io::Directory& target, const Wanted& wanted) {
   MutexLock lock(mu_);
-  return take_locked(target, name, head, direct);
+  return take_locked(target, wanted);
 }
 
-Result<std::unique_ptr<io::File>> Reserve::take_unless_last(io::Directory& target, const std::string& name,
-                                                            ByteView head, bool direct) {
+Result<std::unique_ptr<io::File>> Reserve::take_unless_last(io::Directory& target, const Wanted& wanted) {
   MutexLock lock(mu_);
-  if (files_.size() <= std::min<uint64_t>(kKept, wanted() / 2))
-    return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk, and compaction needs the reserve", name));
-  return take_locked(target, name, head, direct);
+  if (files_.size() <= std::min<uint64_t>(kKept, files_wanted() / 2))
+    return fail(ErrorCode::kNoSpace,
+                fmt::format("no room for {} on the disk, and compaction needs the reserve", wanted.name));
+  return take_locked(target, wanted);
 }
 
-Result<std::unique_ptr<io::File>> Reserve::take_locked(io::Directory& target, const std::string& name, ByteView head,
-                                                       bool direct) {
+Result<std::unique_ptr<io::File>> Reserve::take_locked(io::Directory& target, const Wanted& wanted) {
   if (files_.empty())
-    return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk, and the reserve is used up", name));
+    return fail(ErrorCode::kNoSpace,
+                fmt::format("no room for {} on the disk, and the reserve is used up", wanted.name));
   const std::string from = files_.back();
   {
     TRY_ASSIGN(auto file, directory_->open(from, {io::OpenMode::kReadWrite, false}));
     // The header is on disk before the file has its new name: a `.seg` file that cannot be read is damage (FORMAT.md).
-    CHECK(head.size() <= file_size_);
-    if (!head.empty()) TRY(file->pwrite(0, head));
+    CHECK(wanted.head.size() <= file_size_);
+    if (!wanted.head.empty()) TRY(file->pwrite(0, wanted.head));
+    // Whoever takes it has paid for so much; the rest would be on disk without being in anybody's account.
+    if (wanted.size < file_size_) TRY(file->truncate(wanted.size));
     TRY(file->sync());
     TRY(file->close());
   }
-  TRY(directory_->rename_into(from, target, name));
+  TRY(directory_->rename_into(from, target, wanted.name));
   // From here on it is the caller's, or gone.
   CHECK(!files_.empty() && files_.back() == from);
   files_.pop_back();
-  room_->take_back(Room::charge(file_size_), room_->refusals());  // whoever takes it has paid for it
-  logger_->info("reserve_used for={} left={}", name, files_.size());
+  room_->take_back(Room::charge(file_size_), room_->refusals());
+  logger_->info("reserve_used for={} left={}", wanted.name, files_.size());
   // The new name first: in between a crash may show both or one, never none.
   auto durable = target.sync();
   if (durable) durable = directory_->sync();
   Result<std::unique_ptr<io::File>> file;
-  if (durable) file = target.open(name, {io::OpenMode::kReadWrite, direct});
+  if (durable) file = target.open(wanted.name, {io::OpenMode::kReadWrite, wanted.direct});
   if (durable && file) return file;
   Error error = durable ? file.error() : durable.error();
-  if (auto gone = target.unlink(name); !gone) error.message += "; and " + gone.error().message;
+  if (auto gone = target.unlink(wanted.name); !gone) error.message += "; and " + gone.error().message;
   return fail(std::move(error));
 }
 
 bool Reserve::is_whole() const {
   MutexLock lock(mu_);
-  return files_.size() >= wanted();
+  return files_.size() >= files_wanted();
 }
 
 }  // namespace cairn::store

@@ -31,14 +31,18 @@ class Reserve {
   static Result<std::unique_ptr<Reserve>> open(io::Directory& store, uint64_t file_size, unsigned count, Room* room,
                                                std::shared_ptr<Logger> logger);
 
-  // Moves one to `name` in `target` (which must not exist), durably, with `head` as its first bytes, and opens it there. kNoSpace
-  // when none is left.
-  Result<std::unique_ptr<io::File>> take(io::Directory& target, const std::string& name, ByteView head, bool direct)
-      EXCLUDES(mu_);
+  // What a file is to become.
+  struct Wanted {
+    std::string name;
+    uint64_t size;  // bytes; the file is cut to it, should it be longer, so that nobody has to pay for the rest
+    ByteView head;  // its first bytes
+    bool direct;
+  };
+  // Moves one into `target`, where no file of that name may be, durably, and opens it there. kNoSpace when none is left.
+  Result<std::unique_ptr<io::File>> take(io::Directory& target, const Wanted& wanted) EXCLUDES(mu_);
   // The same for what frees nothing by itself (a log segment, a table): compaction does free, and has to have files left then, for
   // itself and for the manifest. Only where there never are more than one it gets that one.
-  Result<std::unique_ptr<io::File>> take_unless_last(io::Directory& target, const std::string& name, ByteView head,
-                                                     bool direct) EXCLUDES(mu_);
+  Result<std::unique_ptr<io::File>> take_unless_last(io::Directory& target, const Wanted& wanted) EXCLUDES(mu_);
   // Makes what is missing. Having no room for it is no error.
   Result<void> refill() EXCLUDES(mu_);
   [[nodiscard]] bool is_whole() const EXCLUDES(mu_);
@@ -53,11 +57,10 @@ class Reserve {
         count_(count),
         room_(room),
         logger_(std::move(logger)) {}
-  Result<std::unique_ptr<io::File>> take_locked(io::Directory& target, const std::string& name, ByteView head,
-                                                bool direct) REQUIRES(mu_);
+  Result<std::unique_ptr<io::File>> take_locked(io::Directory& target, const Wanted& wanted) REQUIRES(mu_);
   Result<void> adopt() REQUIRES(mu_);
   Result<void> make(const std::string& name) REQUIRES(mu_);
-  [[nodiscard]] uint64_t wanted() const;  // files
+  [[nodiscard]] uint64_t files_wanted() const;
 
   const std::unique_ptr<io::Directory> directory_;
   const uint64_t file_size_;  // bytes

@@ -95,8 +95,8 @@ Result<void> open_reserve(Store::Impl& impl) {
                                                 impl.room.get(), impl.logger));
   if (!impl.reserve) return {};
   if (!impl.reserve->is_whole()) impl.logger->warn("reserve_incomplete reason=\"the disk is full\"");
-  impl.catalog->set_spare([reserve = impl.reserve, store = impl.directory](const std::string& name) {
-    return reserve->take(*store, name, {}, false);
+  impl.catalog->set_spare([reserve = impl.reserve, store = impl.directory](const std::string& name, uint64_t size) {
+    return reserve->take(*store, {name, size, {}, false});
   });
   return {};
 }

@@ -90,7 +90,10 @@ TEST_F(FullDiskTree, ADurableStoreRefusesWhatIsNewAndKeepsWhatItHas) {
   const Ino last = find(kRootIno, name(0));
   for (uint64_t at = 0; refused < 20; at += more.size()) {
     const auto written = fs_->write(last, 3000 + at, more, false, false);
-    if (!written) ++refused;
+    if (!written) {
+      ++refused;
+      EXPECT_EQ(written.error().message.find("limit"), std::string::npos) << "it has none: " << written.error().message;
+    }
     ASSERT_LT(at, kDisk);
   }
   settle();
