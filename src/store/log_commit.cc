@@ -158,6 +158,12 @@ Result<void> LogWriter::seal_front() {
   if (!result) {
     segment->seal_failed = true;
     durable_mode_ ? fail_store(result.error()) : degrade(result.error());
+    // Maintenance counted on this seal: who waits for what it would have freed is to be told otherwise.
+    if (config_.on_starved && !stopping_) {
+      mu_.unlock();
+      config_.on_starved();
+      mu_.lock();
+    }
     return result;
   }
   CHECK(sealing_.front() == segment);
