@@ -195,7 +195,7 @@ Result<bool> Maintenance::merge_footers(const Version& version) {
 }
 
 // Neighbouring runs become one, 64 MiB at a time: after each step what was written counts, and the inputs begin where it ends. So a
-// merge takes room for one step only, whatever it merges.
+// merge takes room for one step and a table of each input, whatever it merges.
 Result<bool> Maintenance::merge_runs(std::shared_ptr<const Version> version) {
   std::vector<uint64_t> sizes;
   for (const auto& run : version->runs) sizes.push_back(bytes_of(*run));
