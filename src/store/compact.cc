@@ -105,7 +105,7 @@ uint64_t round_to_commit(uint64_t n) {
 // What is alive of a segment takes so much in another, about: the records and their share of the footer.
 uint64_t Maintenance::rewritten_size(const Segment& segment) const {
   const index::ManifestSegment& meta = segment.meta();
-  const uint64_t live = live_of(segment);
+  const uint64_t live = live_of(segment).bytes;
   if (meta.record_bytes == 0) return live;
   const uint64_t fixed = meta.record_bytes + format::kSegmentHeaderSize;
   return live + (meta.file_size - std::min(meta.file_size, fixed)) * live / meta.record_bytes;
@@ -118,7 +118,7 @@ bool Maintenance::is_sparse(const Segment& segment, double threshold) const {
   if (segment.meta().kind == format::SegmentKind::kExtent || !segment.covered()) return false;
   if (is_in(uncompactable_) || is_in(erase_only_)) return false;
   // On a full disk every block counts, and what only looks sparse because its index is large gives none.
-  const uint64_t kept = in_need() ? format::kSegmentHeaderSize + rewritten_size(segment) : live_of(segment);
+  const uint64_t kept = in_need() ? format::kSegmentHeaderSize + rewritten_size(segment) : live_of(segment).bytes;
   return static_cast<double>(kept) < threshold * static_cast<double>(on_disk(segment));
 }
 
@@ -156,7 +156,7 @@ std::optional<Maintenance::Pick> Maintenance::pick_victims(const Version& versio
   std::vector<std::pair<double, size_t>> candidates;  // share that lives, place
   for (size_t i = 0; i < all.size(); ++i) {
     if (!is_sparse(*all[i], threshold)) continue;
-    candidates.emplace_back(static_cast<double>(live_of(*all[i])) / static_cast<double>(on_disk(*all[i])), i);
+    candidates.emplace_back(static_cast<double>(live_of(*all[i]).bytes) / static_cast<double>(on_disk(*all[i])), i);
   }
   std::sort(candidates.begin(), candidates.end());
   for (const auto& [share, i] : candidates)
@@ -170,6 +170,8 @@ Result<bool> Maintenance::compact_step() {
   for (uint64_t most = UINT64_MAX; most >= kLeastGain; most = std::min(most, config_.superblock.segment_size) / 2) {
     did = compact_at_most(most);
     if (did || did.error().code != ErrorCode::kNoSpace) return did;
+    // It was the manifest that found no room: what was written for it is to go first, and a smaller pick is no help.
+    if (!abandoned_.empty()) break;
   }
   // As with merges: evictions may still make room, and who waits is told only when nothing else does.
   config_.logger->warn("compaction_postponed reason=\"{}\"", did.error().message);
@@ -303,7 +305,7 @@ Result<SegmentSet::Ref> Maintenance::write_kept(const Pick& pick, const std::vec
   CHECK(kept.size() == pick.sources.size());
   index::Memtable entries;
   BufferedFile out(file, format::kSegmentHeaderSize);
-  uint64_t erases = 0;
+  RecordTally erases;
   Bytes image;
   for (size_t i = 0; i < kept.size(); ++i) {
     const Segment& source = *pick.sources[i];
@@ -311,7 +313,7 @@ Result<SegmentSet::Ref> Maintenance::write_kept(const Pick& pick, const std::vec
     WindowedFile window(*from);
     for (const KeptRecord& k : kept[i]) {
       TRY_ASSIGN(log::ScannedRecord record, read_kept(source, window, k.key, k.entry));
-      if (record.header.type == format::RecordType::kErase) erases += format::record_size(record.key.size(), 0);
+      if (record.header.type == format::RecordType::kErase) erases.add(format::record_size(record.key.size(), 0));
       record.offset = out.offset();
       image.resize(format::record_size(record.key.size(), record.stored.size()));
       // The record as it was, with its number: only the header's checksum is new, as it lies elsewhere now.
@@ -340,7 +342,7 @@ Result<SegmentSet::Ref> Maintenance::write_kept(const Pick& pick, const std::vec
   // sources.
   TRY(config_.files->directory->rename(format::new_segment_file_name(header.id), format::segment_file_name(header.id)));
   TRY(config_.files->directory->sync());
-  liveness_.set_erase_bytes(header.id, erases);
+  liveness_.set_erases(header.id, erases);
   CHECK(trailer.entries > 0 && !trailer.range.empty());
   index::ManifestSegment meta;
   meta.id = header.id;

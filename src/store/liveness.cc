@@ -61,10 +61,10 @@ bool Liveness::is_dead(SegmentId id, uint64_t ordinal) const {
   return it->second.bits[ordinal / 64] >> (ordinal % 64) & 1;
 }
 
-uint64_t Liveness::dead_bytes(SegmentId id) const {
+RecordTally Liveness::dead(SegmentId id) const {
   MutexLock lock(mu_);
   const auto it = segments_.find(id);
-  return it == segments_.end() ? 0 : it->second.dead_bytes;
+  return it == segments_.end() ? RecordTally() : RecordTally{it->second.dead, it->second.dead_bytes};
 }
 
 uint64_t Liveness::live_bytes(const SegmentSet& segments) const {
@@ -80,20 +80,20 @@ uint64_t Liveness::live_bytes(const SegmentSet& segments) const {
   return live;
 }
 
-void Liveness::set_erase_bytes(SegmentId id, uint64_t bytes) {
+void Liveness::set_erases(SegmentId id, RecordTally erases) {
   MutexLock lock(mu_);
-  erase_bytes_[id] = bytes;
+  erases_[id] = erases;
 }
 
-uint64_t Liveness::erase_bytes(SegmentId id) const {
+RecordTally Liveness::erases(SegmentId id) const {
   MutexLock lock(mu_);
-  const auto it = erase_bytes_.find(id);
-  return it == erase_bytes_.end() ? 0 : it->second;
+  const auto it = erases_.find(id);
+  return it == erases_.end() ? RecordTally() : it->second;
 }
 
 void Liveness::forget(SegmentId id) {
   MutexLock lock(mu_);
-  erase_bytes_.erase(id);
+  erases_.erase(id);
   segments_.erase(id);
 }
 

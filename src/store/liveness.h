@@ -22,6 +22,12 @@ struct SegmentLiveness {
   bool changed = false;  // since it was last taken for the map
 };
 
+// So many records, and the sum of their record_size().
+struct RecordTally {
+  uint64_t records = 0, bytes = 0;
+  void add(uint64_t record_bytes) { ++records, bytes += record_bytes; }
+};
+
 // The liveness map in memory (design §4.4). Setting a bit twice is harmless, and bits are never taken back: a record
 // that is dead stays dead. Segments it never heard of are all live. What a bit says may lag behind the truth, never run
 // ahead of it: kills are done for what is in sealed, proven segments only.
@@ -34,13 +40,13 @@ class Liveness {
   // does not have is damage elsewhere, and nothing happens.
   bool kill(const Segment& segment, uint64_t ordinal, uint64_t record_bytes) EXCLUDES(mu_);
   [[nodiscard]] bool is_dead(SegmentId id, uint64_t ordinal) const EXCLUDES(mu_);
-  // Sums of record_size(), bytes. Of an extent the whole file is alive as long as its pointer is.
-  [[nodiscard]] uint64_t dead_bytes(SegmentId id) const EXCLUDES(mu_);
+  [[nodiscard]] RecordTally dead(SegmentId id) const EXCLUDES(mu_);
+  // Sum of record_size(), bytes. Of an extent the whole file is alive as long as its pointer is.
   [[nodiscard]] uint64_t live_bytes(const SegmentSet& segments) const EXCLUDES(mu_);
   // Erases have no bits: below a sequence number all of them are garbage. This says what that is worth, 0 if nobody has
   // counted.
-  void set_erase_bytes(SegmentId id, uint64_t bytes) EXCLUDES(mu_);
-  [[nodiscard]] uint64_t erase_bytes(SegmentId id) const EXCLUDES(mu_);
+  void set_erases(SegmentId id, RecordTally erases) EXCLUDES(mu_);
+  [[nodiscard]] RecordTally erases(SegmentId id) const EXCLUDES(mu_);
   // The segment's file is durably gone. Its id is not used again while the manifest may name it.
   void forget(SegmentId id) EXCLUDES(mu_);
   // Ids of segments whose bits changed since the last call.
@@ -54,8 +60,7 @@ class Liveness {
  private:
   mutable Mutex mu_;  // a leaf
   std::map<SegmentId, SegmentLiveness> segments_ GUARDED_BY(mu_);
-  std::map<SegmentId, uint64_t> erase_bytes_
-      GUARDED_BY(mu_);  // record_size() of erases, where somebody has counted them
+  std::map<SegmentId, RecordTally> erases_ GUARDED_BY(mu_);  // where somebody has counted them
 };
 
 // Finds ordinals. For a whole log segment that is arithmetic; for a compacted or damaged one the sorted sequence numbers are read from the footer, and

@@ -239,10 +239,10 @@ Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& l
   auto entries = level.iterate(false);
   TRY(entries->seek({}));
   Bytes key;
-  uint64_t erases = 0;
+  RecordTally erases;
   while (entries->valid()) {
     key = entries->key();
-    if (entries->entry().type == format::RecordType::kErase) erases += format::record_size(key.size(), 0);
+    if (entries->entry().type == format::RecordType::kErase) erases.add(format::record_size(key.size(), 0));
     TRY(entries->next());
     // Newest first: all but the first version are replaced within the segment.
     while (entries->valid() && entries->key() == key) {
@@ -253,7 +253,7 @@ Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& l
     TRY_ASSIGN(const auto older, version.find(key, kMaxSeq, &id));
     if (older) TRY(kill(version, key, older->entry));
   }
-  liveness_.set_erase_bytes(id, erases);
+  liveness_.set_erases(id, erases);
   return {};
 }
 

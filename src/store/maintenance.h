@@ -111,12 +111,12 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   };
   Result<bool> filter_step();
   Result<bool> compact_step();
-  // Bytes of its records that are still needed.
-  [[nodiscard]] uint64_t live_of(const Segment& segment) const;
+  // Its records that are still needed.
+  [[nodiscard]] RecordTally live_of(const Segment& segment) const;
   // What lives and what is dead, in the whole store or in what may be compacted.
   struct Balance {
-    uint64_t live = 0, dead = 0;  // bytes on disk, without tables and headers
-    uint64_t records = 0;
+    RecordTally live;
+    uint64_t dead = 0;                       // bytes on disk, without tables and headers
     [[nodiscard]] uint64_t allowed() const;  // dead bytes
   };
   [[nodiscard]] Balance balance(const Version& version, bool only_covered) const;

@@ -10,8 +10,9 @@ namespace {
 
 constexpr uint64_t kPunchedValueMin = 64 << 10;  // bytes; smaller holes fragment more than they give (hazard 30)
 static_assert(kPunchedValueMin >= 2 * io::kBlockSize, "at least one whole block lies inside");
-constexpr size_t kPunchedAtOnce = 256;       // values
-constexpr uint64_t kLargeRecord = 16 << 10;  // bytes, on average: a store of large files
+constexpr size_t kPunchedAtOnce = 256;  // values
+constexpr uint64_t kLargeRecord =
+    8 << 10;  // bytes, on average: a store of files of 64 KiB and more, each a few records
 
 }  // namespace
 
@@ -34,11 +35,11 @@ void Maintenance::note_punchable(const Segment& owner, ByteView key, const forma
   ++punch_fresh_;
 }
 
-// Only when room is short: what dies as a whole is unlinked as a whole, for less. Only covered segments, and only what nobody reads
+// Only in a cache that fills up: what dies as a whole is unlinked as a whole, for less. Only covered segments, and only what nobody reads
 // any more. What killed the values is in a sealed segment, so it is durable (design §4.4). The space counts as free once a crash
 // cannot bring it back.
 Result<bool> Maintenance::punch_step() {
-  if (punchable_.empty() || !config_.room->is_short()) return false;
+  if (punchable_.empty() || !config_.room->is_filling()) return false;
   const auto version = catalog_->current();
   std::map<SegmentId, std::vector<Punchable>> chosen;
   std::vector<Punchable> left;
@@ -77,13 +78,14 @@ Result<bool> Maintenance::punch_step() {
 
 // ---- What may still come back ----
 
-// Bytes of records that are needed: not dead, and no erase that is garbage.
-uint64_t Maintenance::live_of(const Segment& segment) const {
+// What is needed: not dead, and no erase that is garbage.
+RecordTally Maintenance::live_of(const Segment& segment) const {
   const index::ManifestSegment& meta = segment.meta();
-  if (meta.kind == format::SegmentKind::kExtent) return meta.file_size;
-  const uint64_t erases = erase_is_garbage(meta.range.last) ? liveness_.erase_bytes(segment.id()) : 0;
-  const uint64_t dead = liveness_.dead_bytes(segment.id()) + erases;
-  return meta.record_bytes - std::min(meta.record_bytes, dead);
+  if (meta.kind == format::SegmentKind::kExtent) return {meta.entries, meta.file_size};
+  const RecordTally dead = liveness_.dead(segment.id());
+  const RecordTally erases = erase_is_garbage(meta.range.last) ? liveness_.erases(segment.id()) : RecordTally();
+  return {meta.entries - std::min(meta.entries, dead.records + erases.records),
+          meta.record_bytes - std::min(meta.record_bytes, dead.bytes + erases.bytes)};
 }
 
 Maintenance::Balance Maintenance::balance(const Version& version, bool only_covered) const {
@@ -91,11 +93,10 @@ Maintenance::Balance Maintenance::balance(const Version& version, bool only_cove
   for (const auto& segment : version.segments->all()) {
     const index::ManifestSegment& meta = segment->meta();
     if (meta.kind == format::SegmentKind::kExtent || (only_covered && !segment->covered())) continue;
-    const uint64_t live = live_of(*segment);
-    const uint64_t overhead = meta.overhead();
-    out.live += live;
-    out.records += meta.entries;
-    out.dead += meta.file_size - std::min(meta.file_size, live + overhead + segment->punched());
+    const RecordTally live = live_of(*segment);
+    out.live.records += live.records;
+    out.live.bytes += live.bytes;
+    out.dead += meta.file_size - std::min(meta.file_size, live.bytes + meta.overhead() + segment->punched());
   }
   return out;
 }
@@ -103,8 +104,8 @@ Maintenance::Balance Maintenance::balance(const Version& version, bool only_cove
 // The published bound on space amplification, less what the newest segments need until they are covered: a tenth of what is alive,
 // or a sixth where small records make compaction dear (footers and tables take the rest of the bound).
 uint64_t Maintenance::Balance::allowed() const {
-  const bool large = records == 0 || live / records >= kLargeRecord;
-  return large ? live / 10 : live / 6;
+  const bool large = live.records == 0 || live.bytes / live.records >= kLargeRecord;
+  return large ? live.bytes / 10 : live.bytes / 6;
 }
 
 void Maintenance::update_reclaimable() {
@@ -113,10 +114,10 @@ void Maintenance::update_reclaimable() {
   config_.room->set_reclaimable(all.dead - std::min(all.dead, all.allowed()) + unreclaimed_bytes_);
 }
 
-// Whether segments that are only a little sparse are worth compacting: when room is short, and what is dead takes more than its
-// share.
+// Whether segments that are only a little sparse are worth compacting: when the cache fills up, and what is dead takes more than
+// its share.
 bool Maintenance::wants_density(const Version& version) const {
-  if (!config_.room->is_short()) return false;
+  if (!config_.room->is_filling()) return false;
   const Balance covered = balance(version, true);
   return covered.dead > covered.allowed();
 }

@@ -56,8 +56,11 @@ class Room {
   // What take() would give at most at this moment; without a limit, UINT64_MAX.
   [[nodiscard]] uint64_t left(Use use) const;
   [[nodiscard]] bool may_grow() const { return fits(0, Use::kGrow); }
-  // Less than two more segments fit: reclaim whatever is worth anything.
-  [[nodiscard]] bool is_short() const { return !fits(2 * segment_size_, Use::kGrow); }
+  // Three quarters of the limit are used, or less than two more segments fit: from here on what is dead takes no more than its
+  // share. Well below the line at which writers wait, as evictions free more than was asked for, and what they killed would stay.
+  [[nodiscard]] bool is_filling() const {
+    return limited() && (used() > goal_ / 4 * 3 || !fits(2 * segment_size_, Use::kGrow));
+  }
   // Bytes that maintenance may write in one go without exceeding the limit.
   [[nodiscard]] uint64_t maintenance_step() const;
   // Grows with every change, so that one can tell whether anything happened meanwhile.
