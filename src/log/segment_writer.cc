@@ -168,7 +168,8 @@ MarkPlace SegmentWriter::place_mark(SeqRange range, const MarkPlace& previous, u
 
 Result<void> SegmentWriter::fill(uint64_t offset, uint64_t length) {
   CHECK(length % format::kCommitAlignment == 0 && has_file());
-  CHECK(offset % format::kCommitAlignment == 0 && offset >= written_ && length > 0);
+  CHECK(offset % format::kCommitAlignment == 0 && length > 0);
+  CHECK(offset >= written_ && offset >= format::kSegmentHeaderSize);
   return write_zeros(*prepared_.file, offset, offset + length);
 }
 

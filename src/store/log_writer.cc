@@ -414,8 +414,9 @@ void LogWriter::fill_open_job() {
     });
     if (ended()) break;
     io_busy_ = true;
-    // Never over what was written: that may hold commits.
-    at = std::max(at, segment->writer.written());
+    // Never over what was written: that may hold commits. Nor over the header, which stands before anything was written: zeros
+    // there would be damage after a crash.
+    at = std::max({at, format::kSegmentHeaderSize, segment->writer.written()});
     const uint64_t length = std::min(kFillPiece, config_.superblock.segment_size - at);
     mu_.unlock();
     auto filled = length > 0 ? segment->writer.fill(at, length) : Result<void>();

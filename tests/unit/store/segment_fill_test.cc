@@ -130,6 +130,26 @@ TEST_F(SegmentFill, ThePreparedFileIsLeftAloneWhileARollReliesOnIt) {
   expect_values(kManyCommits);
 }
 
+// The job was asked for by the segment before: it finds one of which only the header is there, and that is not to be lost.
+TEST_F(SegmentFill, TheHeaderOfASegmentThatHasJustBeenOpenedStays) {
+  const std::string next = newest();
+  for (int i = 0; i < kManyCommits; ++i) {
+    WriteBatch batch;
+    batch.put(fmt::format("key {}", i), fmt::format("value {}", i));
+    ASSERT_TRUE(store_->write(batch, Durability::kSync).has_value());
+  }
+  ASSERT_TRUE(store_->seal().has_value());
+  env_->executor().run_until_idle();
+  ASSERT_EQ(open_one(), next);
+  uint64_t filled = 0;
+  for (const io::Call& call : env_->mutations()) {
+    if (call.kind != io::CallKind::kWrite || call.file != next) continue;
+    EXPECT_GE(call.offset, format::kSegmentHeaderSize);
+    filled += call.length;
+  }
+  EXPECT_GT(filled, 0u) << "the job did not meet the new segment";
+}
+
 TEST_F(SegmentFill, AFilledSegmentTakesItsRecordsAndEndsWhereTheyEndAfterACrash) {
   constexpr int kCount = 40;  // three segments
   const std::string next = newest();
