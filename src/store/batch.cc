@@ -102,17 +102,18 @@ Result<std::vector<store::PreparedChange>> Store::Impl::prepare(const WriteBatch
 }
 
 // An estimate: it only says how much room is on its way. So an index that cannot be read counts as nothing here; reads report it.
-uint64_t Store::Impl::replaced_by(const store::PreparedChange& change) const {
+store::Doomed Store::Impl::replaced_by(const store::PreparedChange& change) const {
   const bool erase = change.type == format::RecordType::kErase;
   // Looking costs a lookup for each write; it pays for erases, which are small, and for large values, where it is lost
   // in the noise.
-  if (!erase && (superblock.limit == 0 || change.stored.size() < kLookedUp)) return 0;
-  if (filter && !filter->may_contain(index::Table::hash(change.key))) return 0;
+  if (!erase && (superblock.limit == 0 || change.stored.size() < kLookedUp)) return {};
+  if (filter && !filter->may_contain(index::Table::hash(change.key))) return {};
   // Without a limit nobody adds up: all that is asked is whether anything dies, and the filter knows that well enough.
-  if (superblock.limit == 0) return format::record_size(change.key.size(), 0);
+  if (superblock.limit == 0) return {format::record_size(change.key.size(), 0), 0};
   const auto found = catalog->current()->find(change.key, kMaxSeq);
-  if (!found || !*found || (*found)->entry.type == format::RecordType::kErase) return 0;
-  return format::record_size(change.key.size(), (*found)->entry.stored_length);
+  if (!found || !*found || (*found)->entry.type == format::RecordType::kErase) return {};
+  const uint64_t bytes = format::record_size(change.key.size(), (*found)->entry.stored_length);
+  return {bytes, (*found)->entry.seq <= log->durable() ? bytes : 0};
 }
 
 // The value goes to a segment of its own, synced; the record that will be written holds only where it is.

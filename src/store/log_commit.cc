@@ -169,6 +169,8 @@ Result<void> LogWriter::seal_front() {
   CHECK(sealing_.front() == segment);
   sealing_.pop_front();
   ++seals_;
+  // Who was told that the memory is full looks again.
+  if (degraded_) config_.room->give_back(0);
   note_written();
   durable_seq_.store(std::max(durable_seq_.load(), range.last.value));
   changed_.notify_all();

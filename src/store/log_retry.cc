@@ -3,6 +3,8 @@
 // A segment is whole in its slab until it is sealed. One whose seal failed stays there, with those behind it, and is written to a
 // new file later; one for which no file can be made is begun without. How many wait is bounded; then writers are told that there
 // is no room, and reads go on. Room for each was taken from the limit when it was begun, so the limit holds all the time.
+//
+// A disk that others have filled is made usable by evictions (Room::shortage()): as much as is written, and a little at first.
 #include <algorithm>
 #include <utility>
 
@@ -17,6 +19,8 @@ constexpr size_t kMaxSealing = 2;                      // segments waiting for t
 constexpr uint64_t kUnwrittenBytes = 64ull << 20;      // of such, at most, while the disk fails
 constexpr uint64_t kFirstRetryMs = 500;                // between two attempts, and twice as long after each that fails,
 constexpr uint64_t kLastRetryMs = 16 * kFirstRetryMs;  // up to this
+constexpr uint64_t kLogAgainMs = 60'000;               // a full disk that evictions keep usable comes and goes
+constexpr uint64_t kSegmentsAhead = 3;  // to fit a full disk at first: those to come, and what erasing takes
 static_assert(kMaxSealing >= 1 && kFirstRetryMs > 0 && kFirstRetryMs <= kLastRetryMs);
 
 }  // namespace
@@ -42,8 +46,14 @@ uint64_t LogWriter::unwritten_bytes() const {
 void LogWriter::degrade(const Error& error) {
   CHECK(!durable_mode_);
   // Logged when it begins, and when it ends: not for each attempt.
-  if (!degraded_) config_.logger->error("degraded reason=\"{}\" unwritten_segments={}", error.message, sealing_.size());
-  degraded_ = error;
+  const uint64_t now = config_.env->monotonic_ms();
+  if (!degraded_logged_ && (degraded_logged_ms_ == 0 || now - degraded_logged_ms_ >= kLogAgainMs)) {
+    config_.logger->error("degraded reason=\"{}\" unwritten_segments={}", error.message, sealing_.size());
+    degraded_logged_ms_ = now;
+    degraded_logged_ = true;
+  }
+  const bool begins = !std::exchange(degraded_, error).has_value();
+  if (begins) note_shortage(kSegmentsAhead);
   schedule_retry();
   changed_.notify_all();
 }
@@ -52,10 +62,18 @@ void LogWriter::degrade(const Error& error) {
 void LogWriter::note_written() {
   if (!degraded_ || !sealing_.empty() || (prepared_ && !prepared_->file)) return;
   degraded_.reset();
+  config_.room->end_shortage();
   retry_ms_ = 0;
-  config_.logger->warn("writing_resumed last_segment={}", last_log_.value);
+  if (std::exchange(degraded_logged_, false)) config_.logger->warn("writing_resumed last_segment={}", last_log_.value);
   config_.room->give_back(0);  // whoever was refused room for the disk's sake looks again
   changed_.notify_all();
+}
+
+// At once, not when the memory is full: what evictions free comes back when their erases are on disk, and by then they would lie behind
+// all that waits. The segment that is open when the disk is found full still has its file.
+void LogWriter::note_shortage(uint64_t segments) {
+  if (degraded_ && degraded_->code == ErrorCode::kNoSpace)
+    config_.room->add_shortage(segments * Room::charge(config_.superblock.segment_size));
 }
 
 void LogWriter::schedule_retry() {
@@ -65,24 +83,36 @@ void LogWriter::schedule_retry() {
   retry_ms_ = retry_ms_ == 0 ? kFirstRetryMs : std::min(2 * retry_ms_, kLastRetryMs);
   std::weak_ptr<LogWriter> self = weak_from_this();
   config_.env->executor().submit_after(std::chrono::milliseconds(retry_ms_), [self] {
-    if (auto writer = self.lock()) writer->retry_job();
+    auto writer = self.lock();
+    if (!writer) return;
+    MutexLock lock(writer->mu_);
+    writer->retry_scheduled_ = false;
+    writer->request_retry();
   });
+}
+
+void LogWriter::request_retry() {
+  if (!degraded_ || retrying_ || stopping_ || failure_) return;
+  submit(&LogWriter::retry_job);
+  retrying_ = true;
 }
 
 void LogWriter::retry_job() {
   MutexLock lock(mu_);
-  retry_scheduled_ = false;
-  if (stopping_ || failure_ || !degraded_) return;
-  ++jobs_;
   take_token();
   Result<void> done;
   while (done && !sealing_.empty() && !stopping_) done = seal_front();
   drop_token();
   if (done && prepared_ && !prepared_->file && !preparing_ && !gate_shut_ && !stopping_) done = make_prepared_file();
   if (done) note_written();
-  if (degraded_) schedule_retry();  // an error was noted by who met it
-  --jobs_;
-  changed_.notify_all();
+  retrying_ = false;
+  if (!degraded_) return;
+  schedule_retry();  // an error was noted by who met it
+  if (stopping_) return;
+  // Maintenance counted on this attempt, as on a seal.
+  lock.unlock();
+  config_.on_starved();
+  lock.lock();
 }
 
 // For the prepared segment that has none.

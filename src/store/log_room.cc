@@ -117,8 +117,10 @@ bool LogWriter::deny_room(Store::OperationKind kind, uint64_t events) {
 
 bool LogWriter::request_seal() {
   MutexLock lock(mu_);
-  if (failure_ || no_more_seals_ || degraded_) return false;
-  if (seal_requested_ || !sealing_.empty()) return true;
+  if (failure_ || no_more_seals_) return false;
+  if (seal_requested_ || retrying_) return true;  // both tell when they have ended
+  if (degraded_ && (degraded_->code != ErrorCode::kNoSpace || !sealing_.empty())) return false;
+  if (!sealing_.empty()) return true;
   const bool holds_something = active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
   // Nothing was freed since the last attempt found no room, so this one would not either.
   if (seal_failed_at_ == config_.room->freed() || !holds_something) return false;
@@ -148,6 +150,7 @@ void LogWriter::room_freed() {
   if (active_ && !failure_ && !prepared_ &&
       config_.room->fits(Room::charge(config_.superblock.segment_size), Room::Use::kGrow))
     request_prepared(Room::Use::kGrow);
+  if (degraded_ && degraded_->code == ErrorCode::kNoSpace) request_retry();
   changed_.notify_all();
 }
 
@@ -220,6 +223,10 @@ void LogWriter::prepare_job() {
     note_written();
   }
   changed_.notify_all();
+  if (!in_memory || stopping_) return;
+  lock.unlock();
+  config_.on_starved();  // what the disk lacks may be evicted
+  lock.lock();
 }
 
 }  // namespace cairn::store

@@ -123,7 +123,8 @@ uint64_t LogWriter::take_kept() {
 
 void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
   if (changes.empty()) return;
-  uint64_t length = 0, footer = 0, replaced = 0, raw = 0;
+  uint64_t length = 0, footer = 0, raw = 0;
+  Doomed replaced;
   size_t memory = 0;
   for (const PreparedChange& c : changes) {
     replaced += c.replaces;
@@ -146,7 +147,7 @@ void LogWriter::write(std::vector<PreparedChange>& changes, uint64_t cost) {
     maybe_write_behind();
     maybe_touch();
     segment = active_;
-    if (replaced > 0) config_.room->doom(segment->writer.id(), replaced);
+    if (replaced.all > 0) config_.room->doom(segment->writer.id(), replaced);
     segment->memtable->reserve(memory);
     CHECK(tickets_.empty() || tickets_.back().last < next_seq_);
     tickets_.emplace_back();
@@ -368,6 +369,7 @@ Result<void> LogWriter::switch_segment() {
   active_ = std::make_shared<OpenSegment>(std::move(file), slab, header);
   active_->claim = std::move(prepared_claim_);
   active_->from_reserve = prepared_from_reserve_;
+  if (!active_->writer.has_file()) note_shortage(1);
   index::ManifestSegment meta;
   meta.id = header.id;
   meta.salt = header.salt;

@@ -33,7 +33,7 @@ struct PreparedChange {
   Bytes storage;  // what `stored` points to if it was compressed
   uint32_t raw_length = 0;
   uint64_t value_checksum = 0;
-  uint64_t replaces = 0;  // bytes of the record that dies by this one, as far as known (an estimate)
+  Doomed replaces;  // the record that dies by this one, as far as known (an estimate)
   std::shared_ptr<const Segment>
       extent;  // with the value, if that has its own segment; its file goes with the last reference
 };
@@ -226,7 +226,11 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   // Notes that the disk has refused something, and has it tried again later.
   void degrade(const Error& error) REQUIRES(mu_);
   void note_written() REQUIRES(mu_);
+  // The disk is full: has files evicted for so many segments that it does not take.
+  void note_shortage(uint64_t segments) REQUIRES(mu_);
   void schedule_retry() REQUIRES(mu_);
+  // Tries at once what the disk has refused, in the background.
+  void request_retry() REQUIRES(mu_);
   void retry_job() EXCLUDES(mu_);
   Result<void> make_prepared_file() REQUIRES(mu_);
   [[nodiscard]] size_t max_sealing() const REQUIRES(mu_);
@@ -293,6 +297,9 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   std::optional<Error> degraded_ GUARDED_BY(mu_);
   uint64_t retry_ms_ GUARDED_BY(mu_) = 0;  // until the next attempt
   bool retry_scheduled_ GUARDED_BY(mu_) = false;
+  bool retrying_ GUARDED_BY(mu_) = false;  // the job was submitted, and has not ended
+  uint64_t degraded_logged_ms_ GUARDED_BY(mu_) = 0;
+  bool degraded_logged_ GUARDED_BY(mu_) = false;  // so its end will be
   std::function<Result<void>()> hook_ GUARDED_BY(mu_);
 
   std::atomic<uint64_t> visible_seq_;

@@ -57,10 +57,12 @@ Result<bool> Maintenance::punch_step() {
     TRY_ASSIGN(auto file,
                config_.files->directory->open(format::segment_file_name(id), {io::OpenMode::kReadWrite, false}));
     for (const Punchable& p : values) {
-      if (auto punched = file->punch(p.offset, p.length); !punched) {
-        if (punched.error().code == ErrorCode::kUnsupported) return false;  // compaction has to do
-        return fail(punched.error());
-      }
+      auto punched = file->punch(p.offset, p.length);
+      if (punched) continue;
+      if (punched.error().code == ErrorCode::kUnsupported) return false;  // compaction has to do
+      // A hole may need a block to be noted in. On a full disk compaction has to do as well.
+      if (punched.error().code == ErrorCode::kNoSpace) break;
+      return fail(punched.error());
     }
     TRY(file->sync());
     TRY(file->close());
@@ -112,6 +114,7 @@ void Maintenance::update_reclaimable() {
   if (!config_.room->limited()) return;
   const Balance all = balance(*catalog_->current(), false);
   config_.room->set_reclaimable(all.dead - std::min(all.dead, all.allowed()) + unreclaimed_bytes_);
+  config_.room->set_sealed_live(all.live.bytes);
 }
 
 // Whether segments that are only a little sparse are worth compacting: when the cache fills up, and what is dead takes more than
@@ -141,9 +144,10 @@ Result<bool> Maintenance::room_step() {
   const auto starving = log_->starving();
   const bool somebody = starving.grow || starving.free;
   // What was thought to come back has not: it is no help to who waits.
+  if (room.shortage() > 0) update_reclaimable();
   if (somebody) room.set_reclaimable(0);
   const bool asked = ask_for_evictions();
-  if (!somebody && !log_->is_short()) return false;
+  if (!somebody && !log_->is_short() && room.shortage() == 0) return false;
   if (room.doomed() > 0 && log_->request_seal()) return false;  // the seal kicks
   if (starving.free && in_need() && map_seq_ != SeqNo() && log_->durable() < map_seq_) {
     TRY(log_->sync());  // what the map says makes erases garbage

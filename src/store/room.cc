@@ -82,6 +82,9 @@ bool Room::take(uint64_t bytes, Use use) {
 void Room::give_back(uint64_t bytes) {
   const uint64_t before = used_.fetch_sub(bytes);
   CHECK(before >= bytes);
+  uint64_t short_of = shortage_;
+  while (short_of > 0 && !shortage_.compare_exchange_weak(short_of, short_of - std::min(short_of, bytes))) {
+  }
   ++events_;
   ++freed_;
 }
@@ -100,10 +103,11 @@ void Room::settle(uint64_t bytes) {
   ++events_;
 }
 
-void Room::doom(SegmentId by, uint64_t bytes) {
+void Room::doom(SegmentId by, const Doomed& records) {
   MutexLock lock(mu_);
-  doomed_by_[by] += bytes;
-  doomed_ += bytes;
+  doomed_by_[by] += records;
+  doomed_ += records.all;
+  doomed_sealed_ += records.sealed;
   ++events_;
 }
 
@@ -111,17 +115,29 @@ void Room::killed(SegmentId by) {
   MutexLock lock(mu_);
   const auto it = doomed_by_.find(by);
   if (it == doomed_by_.end()) return;
-  CHECK(doomed_ >= it->second);
-  doomed_ -= it->second;
+  CHECK(doomed_ >= it->second.all && doomed_sealed_ >= it->second.sealed);
+  doomed_ -= it->second.all;
+  doomed_sealed_ -= it->second.sealed;
   doomed_by_.erase(it);
   ++events_;
+}
+
+void Room::add_shortage(uint64_t bytes) {
+  shortage_ += bytes;
+  ++events_;
+}
+
+void Room::end_shortage() {
+  if (shortage_.exchange(0) != 0) ++events_;
 }
 
 uint64_t Room::deficit() const {
   if (!limited()) return 0;
   const uint64_t wanted = used() + ahead() * charge(segment_size_);
-  const uint64_t have = line(Use::kGrow) + doomed() + reclaimable();
-  return wanted > have ? wanted - have : 0;
+  const auto less = [](uint64_t bytes, uint64_t help) { return bytes - std::min(bytes, help); };
+  const uint64_t of_limit = less(wanted, line(Use::kGrow) + doomed() + reclaimable());
+  const uint64_t of_disk = less(std::min(shortage(), sealed_live_.load()), doomed_sealed_ + reclaimable());
+  return std::max(of_limit, of_disk);
 }
 
 }  // namespace cairn::store

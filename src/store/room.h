@@ -11,12 +11,25 @@
 
 namespace cairn::store {
 
+// Bytes of records that were replaced.
+struct Doomed {
+  uint64_t all = 0;
+  uint64_t sealed = 0;  // of them: only these take any of the disk
+  Doomed& operator+=(const Doomed& more) {
+    all += more.all;
+    sealed += more.sealed;
+    return *this;
+  }
+};
+
 // Every file of the store is paid for here before its first byte is allocated, and given back after its last one is gone; so
 // what is allocated never exceeds used(), and used() never the limit (hazard 24). What is not paid for file by file (directories,
 // manifest, lock, blocks in which the file system keeps extents) comes out of a fixed share of the limit.
 //
 // The last of the limit is kept for those who make room: only maintenance may use all of it, sealing and what frees space all but
 // a little, and what grows the store stays below them. Without a limit (cas) everything fits, and used() is a statistic.
+//
+// Others may leave less of the disk than the limit allows: then what the disk lacks is evicted for as well (shortage()).
 //
 // Also the estimate of what is on its way out: dead records that wait for a seal, for their kills, or for compaction.
 //
@@ -59,7 +72,7 @@ class Room {
   // Three quarters of the limit are used, or less than two more segments fit: from here on what is dead takes no more than its
   // share. Well below the line at which writers wait, as evictions free more than was asked for, and what they killed would stay.
   [[nodiscard]] bool is_filling() const {
-    return limited() && (used() > goal_ / 4 * 3 || !fits(2 * segment_size_, Use::kGrow));
+    return limited() && (used() > goal_ / 4 * 3 || !fits(2 * segment_size_, Use::kGrow) || shortage() > 0);
   }
   // Bytes that maintenance may write in one go without exceeding the limit.
   [[nodiscard]] uint64_t maintenance_step() const;
@@ -72,14 +85,21 @@ class Room {
   // it is behind, as nothing of their segments comes back before.
   void owe(uint64_t bytes) { owed_ += bytes; }
   void settle(uint64_t bytes);
-  // Records of `bytes` were replaced by newer ones in the log segment `by`, of which the kills are not yet done.
-  void doom(SegmentId by, uint64_t bytes) EXCLUDES(mu_);
+  // Records were replaced by newer ones in the log segment `by`, of which the kills are not yet done.
+  void doom(SegmentId by, const Doomed& records) EXCLUDES(mu_);
   // Its kills are done: from now on the liveness bits say it.
   void killed(SegmentId by) EXCLUDES(mu_);
   [[nodiscard]] uint64_t doomed() const { return doomed_; }
   // Bytes of dead records that compaction and punching will give back.
   void set_reclaimable(uint64_t bytes) { reclaimable_ = bytes; }
   [[nodiscard]] uint64_t reclaimable() const { return reclaimable_; }
+  // The disk is full, although the limit is not: so many bytes more are to come back. What is given back goes off it, whoever has it
+  // then: a disk that others fill again and again must not cost more than what was written meanwhile.
+  void add_shortage(uint64_t bytes);
+  void end_shortage();
+  [[nodiscard]] uint64_t shortage() const { return shortage_; }
+  // Live bytes of sealed segments: evicting more gives a full disk nothing.
+  void set_sealed_live(uint64_t bytes) { sealed_live_ = bytes; }
   // Bytes that have to die so that the next segments fit: as many as are written while those bytes are on their way out.
   [[nodiscard]] uint64_t deficit() const;
 
@@ -94,12 +114,15 @@ class Room {
   std::atomic<uint64_t> used_ = 0;
   std::atomic<uint64_t> owed_ = 0;
   std::atomic<uint64_t> doomed_ = 0;
+  std::atomic<uint64_t> doomed_sealed_ = 0;
   std::atomic<uint64_t> reclaimable_ = 0;
+  std::atomic<uint64_t> shortage_ = 0;
+  std::atomic<uint64_t> sealed_live_ = 0;
   std::atomic<uint64_t> events_ = 0;
   std::atomic<uint64_t> freed_ = 0;
   std::atomic<uint64_t> refusals_ = 0;
   mutable Mutex mu_;  // a leaf
-  std::map<SegmentId, uint64_t> doomed_by_ GUARDED_BY(mu_);
+  std::map<SegmentId, Doomed> doomed_by_ GUARDED_BY(mu_);
 };
 
 // Room that is given back unless it is kept. Movable.

@@ -69,7 +69,7 @@ class Store::Impl {
   // Synced with its name, charged, and named by nothing yet.
   Result<void> write_extent(const WriteBatch::Change& change, store::PreparedChange& out);
   // Bytes of the record that dies by `change`, or 0 if that is not worth looking up.
-  [[nodiscard]] uint64_t replaced_by(const store::PreparedChange& change) const;
+  [[nodiscard]] store::Doomed replaced_by(const store::PreparedChange& change) const;
   // In an operation with room for `cost`. Only now extents become part of the store: had begin() failed, nothing would name them.
   void write_prepared(std::vector<store::PreparedChange>& changes, uint64_t cost);
   // Bytes. Larger values would not fit an operation with their footer entries.

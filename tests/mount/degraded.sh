@@ -1,8 +1,9 @@
 #!/bin/bash
-# A cache on a disk (an ext4 in a loop device) that others fill: reads go on, new files stay in memory, stat says so, and what was
-# kept is written when the disk has room again. So too when the disk is full already at the mount.
+# A cache on a disk (an ext4 in a loop device) that others fill: reads go on, and old files make room for new ones. Where nothing may
+# go new files stay in memory, stat says so, and what was kept is written when the disk has room again. So too when the disk is full
+# already at the mount.
 . "$(dirname "$0")/lib.sh"
-need python3
+need python3 setfattr
 
 mode=cache
 cache_limit=100M
@@ -35,6 +36,7 @@ wait_until_written() {
 
 make_store
 mount_store
+setfattr -n user.cairn.pin -v 1 "$mnt"  # nothing goes
 add 1 20
 same "$(stat_of degraded)" 0 "degraded"
 
@@ -87,3 +89,27 @@ add 71 72
 compare 71 72
 umount_store
 check_store
+
+say "old files make room for new ones"
+mount_store -o min_age=1
+setfattr -x user.cairn.pin "$mnt"
+rm -f "$mnt"/file-* "$mnt"/more-*
+for n in $(seq 100 160); do head -c 500000 /dev/urandom >"$mnt/old-$n"; done
+umount_store
+mount_store -o min_age=1
+fill_disk
+for n in $(seq 200 400); do
+  head -c 500000 /dev/urandom >"$work/new"
+  cp "$work/new" "$mnt/new-$n" || fail "writing new-$n, with $(stat_of unwritten_bytes) bytes in memory"
+  cmp "$work/new" "$mnt/new-$n" 2>/dev/null || [ ! -e "$mnt/new-$n" ] || fail "new-$n reads as something else"
+done
+[ "$(($(stat_of evicted_cold) + $(stat_of evicted_young)))" -gt 150 ] || fail "only $(stat_of evicted_cold) old files were evicted"
+same "$(stat_of read_only)" 0 "read-only"
+wait_until_written
+before=$(find "$mnt" -type f | wc -l)
+[ "$before" -gt 20 ] || fail "only $before files are left"
+umount_store
+check_store
+mount_store
+same "$(($(find "$mnt" -type f | wc -l) + $(evicted)))" "$before" "files after a restart"
+umount_store

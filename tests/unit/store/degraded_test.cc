@@ -69,8 +69,14 @@ TEST_F(DegradedTest, WhateverCallFailsFromThenOnNothingIsLostAndWritingResumes) 
         SCOPED_TRACE(fmt::format("{} number {} errno {}", io::to_string(kind), nth, err));
         start_anew();
         env_->inject({.nth = nth, .kind = kind, .err = err, .from_then_on = true});
+        // On a full disk files go for new ones, and those only.
+        uint64_t gone = 0;
+        const auto expect_files = [&](uint64_t last) {
+          EXPECT_TRUE(err == ENOSPC || gone + evicted() == 0);
+          EXPECT_EQ(count_right(1, last) + gone + evicted(), last);
+        };
         add_many(11, 20);
-        expect_right(1, 20);
+        expect_files(20);
         settle();
         ASSERT_FALSE(stats().read_only) << stats().read_only_reason;
         degraded += stats().degraded ? 1 : 0;
@@ -83,10 +89,12 @@ TEST_F(DegradedTest, WhateverCallFailsFromThenOnNothingIsLostAndWritingResumes) 
         env_->clear_faults();
         wait_for_retries();
         ASSERT_FALSE(stats().degraded) << stats().degraded_reason;
-        expect_right(1, 20);
+        expect_files(20);
         add_many(21, 25);
+        settle();
+        gone = evicted();
         again();
-        expect_right(1, 25);
+        expect_files(25);
         unmount();
         fs_.reset();
         expect_clean(*env_, kPath);
@@ -116,6 +124,7 @@ TEST_F(DegradedTest, OneFailedSealIsRepeatedInAnotherFile) {
 
 TEST_F(DegradedTest, ADiskThatOthersFillIsWrittenAgainWhenTheyFreeIt) {
   start_anew();
+  ok(fs_->set_xattr(kRootIno, "user.cairn.pin", "1", XattrMode::kAny));  // so that nothing can go
   env_->set_capacity(env_->used());
   add_many(11, 20);
   settle();
@@ -128,6 +137,48 @@ TEST_F(DegradedTest, ADiskThatOthersFillIsWrittenAgainWhenTheyFreeIt) {
   EXPECT_FALSE(stats().degraded) << stats().degraded_reason;
   again();
   expect_right(1, 20);
+}
+
+TEST_F(DegradedTest, OnADiskThatOthersFillOldFilesMakeRoomForNewOnes) {
+  start_anew();
+  add_many(11, 20);
+  settle();
+  env_->set_capacity(env_->used());
+  for (uint64_t n = 21; n <= 90; ++n) {
+    add_many(n, n);
+    settle();
+  }
+  EXPECT_FALSE(stats().read_only);
+  EXPECT_GT(evicted(), 60u);
+  expect_right(81, 90);
+  wait_for_retries();
+  EXPECT_FALSE(stats().degraded) << stats().degraded_reason;
+  again();
+  expect_right(81, 90);
+  EXPECT_GT(count_right(1, 90), 12u);
+  unmount();
+  fs_.reset();
+  expect_clean(*env_, kPath);
+  mount();
+}
+
+// As when it is the quota, or inodes, that there are too few of: what is evicted does not help.
+TEST_F(DegradedTest, ADiskThatStaysFullCostsNoMoreThanWasWritten) {
+  start_anew();
+  add_many(11, 30);
+  settle();
+  env_->inject({.kind = io::CallKind::kCreate, .err = ENOSPC, .from_then_on = true});
+  add_many(31, 36);
+  settle();
+  wait_for_retries();
+  EXPECT_TRUE(stats().degraded);
+  EXPECT_GT(evicted(), 0u);
+  EXPECT_LE(evicted() * kSize, 6 * kSize + 8 * stats().limit / 32);
+  const uint64_t before = evicted();
+  wait_for_retries();
+  EXPECT_EQ(evicted(), before);
+  expect_right(31, 36);
+  env_->clear_faults();
 }
 
 TEST_F(DegradedTest, AFullDiskAtTheMountIsNoReasonNotToMount) {
