@@ -213,7 +213,7 @@ Result<uint64_t> SegmentWriter::seal(ByteView footer) {
   return size;
 }
 
-Result<uint64_t> SegmentWriter::seal_anew(ByteView footer, io::Directory& segments) {
+Result<uint64_t> SegmentWriter::seal_anew(ByteView footer, io::Directory& segments, const Spare& spare) {
   CHECK(!has_uncommitted() && commit_start_ > format::kSegmentHeaderSize);
   prepared_.file.reset();
   const auto new_name = format::new_segment_file_name(id());
@@ -224,12 +224,21 @@ Result<uint64_t> SegmentWriter::seal_anew(ByteView footer, io::Directory& segmen
       return fail(gone.error());
   }
   TRY(segments.sync());
-  auto file = segments.open(new_name, {io::OpenMode::kCreate, /*direct=*/true});
-  if (!file) return fail(io::own_file_error(std::move(file).error()));
-
-  if (auto room = (*file)->allocate(0, commit_start_ + round_up(footer.size(), io::kBlockSize));
-      !room && room.error().code != ErrorCode::kUnsupported)
+  const uint64_t size = commit_start_ + round_up(footer.size(), io::kBlockSize);
+  const auto create = [&]() -> Result<std::unique_ptr<io::File>> {
+    auto file = segments.open(new_name, {io::OpenMode::kCreate, /*direct=*/true});
+    if (!file) return fail(io::own_file_error(std::move(file).error()));
+    auto room = (*file)->allocate(0, size);
+    if (room || room.error().code == ErrorCode::kUnsupported) return file;
+    if (spare) TRY(segments.unlink(new_name));
     return fail(std::move(room).error());
+  };
+  auto file = create();
+  if (!file && file.error().code == ErrorCode::kNoSpace && spare) {
+    if (auto spared = spare(new_name, size); spared)
+      file = std::move(*spared);  // else what the disk said is the reason
+  }
+  if (!file) return fail(std::move(file).error());
   prepared_.file = std::move(*file);
   written_ = 0;
   auto sealed = seal(footer);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -81,8 +82,9 @@ class SegmentWriter {
   Result<uint64_t> seal(ByteView footer);
   // The same in a file of its own that is made now, durable with its name: for a segment without a file, or of which a seal failed,
   // after which nothing in its file can be trusted (hazard 14). That one goes first, and with it its room. After an error it may be
-  // called again.
-  Result<uint64_t> seal_anew(ByteView footer, io::Directory& segments);
+  // called again. `spare` (may be empty) gives a file of that name and size where the disk has no room for one.
+  using Spare = std::function<Result<std::unique_ptr<io::File>>(const std::string& name, uint64_t size)>;
+  Result<uint64_t> seal_anew(ByteView footer, io::Directory& segments, const Spare& spare);
   [[nodiscard]] bool has_file() const { return prepared_.file != nullptr; }
   // Of the image, so many bytes are in the file. For anybody, at any time.
   [[nodiscard]] uint64_t written() const { return written_; }

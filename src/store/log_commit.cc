@@ -138,7 +138,7 @@ Result<void> LogWriter::seal_front() {
       // Only a cache gets here twice: a cas store is read-only by now.
       CHECK(!durable_mode_);
       config_.files->files->forget(writer.name());
-      TRY_ASSIGN(meta.file_size, writer.seal_anew(footer, *config_.files->directory));
+      TRY_ASSIGN(meta.file_size, writer.seal_anew(footer, *config_.files->directory, spare_for_seal()));
     } else {
       TRY_ASSIGN(meta.file_size, writer.seal(footer));
     }

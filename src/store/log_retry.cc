@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/check.h"
 #include "base/try.h"
 #include "store/log_writer.h"
@@ -53,7 +55,10 @@ void LogWriter::degrade(const Error& error) {
     degraded_logged_ = true;
   }
   const bool begins = !std::exchange(degraded_, error).has_value();
-  if (begins) note_shortage(kSegmentsAhead);
+  if (begins) {
+    disk_full_ = error.code == ErrorCode::kNoSpace;
+    shortage_due_ = disk_full_;
+  }
   schedule_retry();
   changed_.notify_all();
 }
@@ -61,8 +66,12 @@ void LogWriter::degrade(const Error& error) {
 // The disk has taken something. With nothing left that it has refused, all is well again.
 void LogWriter::note_written() {
   if (!degraded_ || !sealing_.empty() || (prepared_ && !prepared_->file)) return;
+  // What is open is to be on disk too before evictions for it end; retry_job() sees to that.
+  if (disk_full_ && prepared_ && !active_->writer.has_file() && holds_something()) return;
   degraded_.reset();
+  disk_full_ = shortage_due_ = false;
   config_.room->end_shortage();
+  kept_for_erases_ = false;
   retry_ms_ = 0;
   if (std::exchange(degraded_logged_, false)) config_.logger->warn("writing_resumed last_segment={}", last_log_.value);
   config_.room->give_back(0);  // whoever was refused room for the disk's sake looks again
@@ -70,10 +79,14 @@ void LogWriter::note_written() {
 }
 
 // At once, not when the memory is full: what evictions free comes back when their erases are on disk, and by then they would lie behind
-// all that waits. The segment that is open when the disk is found full still has its file.
+// all that waits. The segment that is open when the disk is found full still has its file, as a rule; each that is begun without one takes
+// the erases that make room for it before any new data, and the oldest may have what was set aside. So whenever one is written, the
+// next fits.
 void LogWriter::note_shortage(uint64_t segments) {
-  if (degraded_ && degraded_->code == ErrorCode::kNoSpace)
-    config_.room->add_shortage(segments * Room::charge(config_.superblock.segment_size));
+  if (!disk_full_) return;
+  if (std::exchange(shortage_due_, false)) segments += kSegmentsAhead;
+  kept_for_erases_ = true;
+  config_.room->add_shortage(segments * Room::charge(config_.superblock.segment_size));
 }
 
 void LogWriter::schedule_retry() {
@@ -107,12 +120,28 @@ void LogWriter::retry_job() {
   if (done) note_written();
   retrying_ = false;
   if (!degraded_) return;
+  // What is open has no file either, but the next has: so it is sealed, into one of its own.
+  if (done && disk_full_ && prepared_ && prepared_->file && !stopping_) force_seal();
   schedule_retry();  // an error was noted by who met it
   if (stopping_) return;
   // Maintenance counted on this attempt, as on a seal.
   lock.unlock();
   config_.on_starved();
   lock.lock();
+}
+
+// On a full disk the oldest that waits may hold the erases that free the next: so it gets what was set aside.
+log::SegmentWriter::Spare LogWriter::spare_for_seal() const {
+  if (!config_.reserve || !disk_full_) return {};
+  return [this](const std::string& name, uint64_t size) {
+    return config_.reserve->take_unless_last(*config_.files->directory, {name, size, {}, true});
+  };
+}
+
+// What was freed of a full disk goes to the reserve first: without it no manifest can be written, and nothing more be freed.
+Result<void> LogWriter::await_reserve(const std::string& name) const {
+  if (!config_.reserve || !disk_full_ || config_.reserve->is_whole()) return {};
+  return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk until the reserve is full again", name));
 }
 
 // For the prepared segment that has none.
@@ -123,7 +152,12 @@ Result<void> LogWriter::make_prepared_file() {
   preparing_ = true;
   const auto header = prepared_header(in_memory.id, in_memory.salt);
   mu_.unlock();
-  auto made = log::prepare_segment_file(*config_.files->directory, header);
+  Result<log::PreparedFile> made = fail(ErrorCode::kNoSpace, "");
+  if (auto first = await_reserve(in_memory.name); first) {
+    made = log::prepare_segment_file(*config_.files->directory, header);
+  } else {
+    made = fail(std::move(first).error());
+  }
   mu_.lock();
   preparing_ = false;
   prepared_ = made ? std::move(*made) : std::move(in_memory);

@@ -8,6 +8,9 @@
 namespace cairn::store {
 namespace {
 
+constexpr uint64_t kEraseShare =
+    64;  // one part in so many of a cache's segment: the erases of about three segments of files of 128 KiB
+
 Room::Use use_of(Store::OperationKind kind) {
   return kind == Store::OperationKind::kGrow ? Room::Use::kGrow : Room::Use::kFree;
 }
@@ -22,6 +25,9 @@ Error no_room(const Room& room) {
 
 Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind, bool may_wait) {
   CHECK(room <= max_operation_room());
+  // New data leaves room for the erases that free any, should the disk have none for another segment.
+  const bool spares = kind == Store::OperationKind::kGrow && config_.room->limited();
+  const uint64_t spared = spares ? config_.superblock.segment_size / kEraseShare : 0;
   MutexLock lock(mu_);
   bool denied = false;
   for (;;) {
@@ -32,12 +38,17 @@ Result<void> LogWriter::begin(uint64_t room, Store::OperationKind kind, bool may
     TRY(check_running());
     // What frees space may use what is kept back: deleting works on a full store.
     Result<void> result;
+    if (kind == Store::OperationKind::kGrow && shortage_due_) note_shortage(0);
+    if (kind == Store::OperationKind::kGrow && kept_for_erases_) {
+      if (!wait_for_answer(kind)) kept_for_erases_ = false;  // nothing can go: on in memory
+      continue;
+    }
     if (kind == Store::OperationKind::kGrow && !may_grow()) {
       result = fail(no_room(*config_.room));
-    } else if (fits(room)) {
+    } else if (fits(room + spared)) {
       break;
     } else {
-      result = roll(room, false, use_of(kind));
+      result = roll(room + spared, false, use_of(kind));
     }
     if (result) continue;
     if (result.error().code != ErrorCode::kNoSpace || !may_wait || denied) return result;
@@ -58,8 +69,8 @@ bool LogWriter::may_grow() const {
   return !active_->from_reserve || (config_.reserve && config_.reserve->is_whole());
 }
 
-// Returns when there may be room: for another look. With `why` when there will be none.
-Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& why) {
+// Until something came free, or nothing will: false.
+bool LogWriter::wait_for_answer(Store::OperationKind kind) {
   const auto k = static_cast<size_t>(kind);
   // Counted before anybody is told that somebody waits: an answer that comes at once is not missed.
   const uint64_t denials = denials_[k], freed = config_.room->freed();
@@ -76,9 +87,16 @@ Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& wh
   });
   CHECK(starving_[k] > 0);
   --starving_[k];
+  return config_.room->freed() != freed;
+}
+
+// Returns when there may be room: for another look. With `why` when there will be none.
+Result<void> LogWriter::wait_for_room(Store::OperationKind kind, const Error& why) {
+  const bool answer = wait_for_answer(kind);
   TRY(check_running());
-  if (config_.room->freed() != freed) return {};
+  if (answer) return {};
   // Once, until something comes free.
+  const uint64_t freed = config_.room->freed();
   if (kind == Store::OperationKind::kGrow && std::exchange(refused_at_, freed) != freed)
     config_.logger->warn("writers_refused reason=\"{}\"", why.message);
   return fail(why);
@@ -121,12 +139,16 @@ bool LogWriter::request_seal() {
   if (seal_requested_ || retrying_) return true;  // both tell when they have ended
   if (degraded_ && (degraded_->code != ErrorCode::kNoSpace || !sealing_.empty())) return false;
   if (!sealing_.empty()) return true;
-  const bool holds_something = active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
   // Nothing was freed since the last attempt found no room, so this one would not either.
-  if (seal_failed_at_ == config_.room->freed() || !holds_something) return false;
-  seal_requested_ = true;
-  submit(&LogWriter::forced_seal_job);
+  if (seal_failed_at_ == config_.room->freed() || !holds_something()) return false;
+  force_seal();
   return true;
+}
+
+void LogWriter::force_seal() {
+  if (seal_requested_ || no_more_seals_) return;
+  submit(&LogWriter::forced_seal_job);
+  seal_requested_ = true;
 }
 
 void LogWriter::forced_seal_job() {

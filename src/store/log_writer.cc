@@ -19,14 +19,12 @@ namespace {
 
 constexpr uint64_t kWriteBehindBytes = 4ull
                                        << 20;  // unwritten bytes of the open segment before they are written behind
-// Commits in a segment from which on the next one is filled with zeros ahead: at least so many, and one for so many bytes.
-constexpr uint64_t kManyCommits = 4;
-constexpr uint64_t kBytesPerCommit = 128ull << 10;
 constexpr uint64_t kTouchBytes = 2ull << 20;   // of the slab at a time
-constexpr uint64_t kFillPiece = 256ull << 10;  // bytes of the open segment between two commits
+// Segments' worth of files that go for one that a full disk has no room for: what is freed also has to hold tables, manifests and the
+// reserve.
+constexpr uint64_t kEvictedForOne = 2;
 // One: the slab of the segment that was sealed last is the next but one's.
 constexpr size_t kIdleSlabs = 1;
-static_assert(kFillPiece % format::kCommitAlignment == 0);
 static_assert(kMaxKeySize == format::kMaxKeyLength && kMaxValueSize == format::kMaxExtentLength, "the public limits");
 
 Error read_only_error(const Error& cause) {
@@ -72,6 +70,10 @@ void LogWriter::fail_store(const Error& error) {
 }
 
 // ---- Operations ----
+
+bool LogWriter::holds_something() const {
+  return active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
+}
 
 // Room that the open segment still has for promises: what is left after records, their footer entries, one mark, and the table's
 // fixed parts.
@@ -299,6 +301,8 @@ void LogWriter::place_mark() {
 Result<void> LogWriter::roll(uint64_t room, bool force, Room::Use use) {
   for (;;) {
     TRY(wait_for_next_segment(use));
+    if ((kept_for_erases_ || shortage_due_) && use == Room::Use::kGrow)
+      return {};  // found out meanwhile: begin() waits for them
     shut_gate();
     if (failure_ || (!force && fits(room))) {
       open_gate();
@@ -308,8 +312,7 @@ Result<void> LogWriter::roll(uint64_t room, bool force, Room::Use use) {
     open_gate();  // somebody else took it
   }
   auto result = run_hook();
-  const bool holds_something = active_->writer.has_uncommitted() || active_->writer.last_mark().offset != 0;
-  if (result && holds_something && (force || !fits(room))) {
+  if (result && holds_something() && (force || !fits(room))) {
     if (active_->writer.has_uncommitted()) place_mark();
     result = switch_segment();
   }
@@ -356,7 +359,8 @@ Result<void> LogWriter::switch_segment() {
   CHECK(prepared_.has_value());
   // Before anything changes: without memory the log goes on in the segment it has, or says that it cannot.
   TRY_ASSIGN(auto slab, slabs_->take());
-  if (active_) {
+  const bool is_first = active_ == nullptr;
+  if (!is_first) {
     CHECK(gate_shut_ && tickets_.empty() && !active_->writer.has_uncommitted());
     last_log_ = active_->writer.id();
     sealing_.push_back(active_);
@@ -369,7 +373,7 @@ Result<void> LogWriter::switch_segment() {
   active_ = std::make_shared<OpenSegment>(std::move(file), slab, header);
   active_->claim = std::move(prepared_claim_);
   active_->from_reserve = prepared_from_reserve_;
-  if (!active_->writer.has_file()) note_shortage(1);
+  if (!is_first && !active_->writer.has_file()) note_shortage(kEvictedForOne);
   index::ManifestSegment meta;
   meta.id = header.id;
   meta.salt = header.salt;
@@ -384,80 +388,6 @@ void LogWriter::request_prepared(Room::Use use) {
   preparing_ = true;
   prepare_use_ = use;
   submit(&LogWriter::prepare_job);
-}
-
-// When the open segment sees many small commits it will see more, and so will the next one: then it pays to have their blocks
-// written ahead.
-void LogWriter::maybe_fill() {
-  const uint64_t many = std::max(kManyCommits, config_.superblock.segment_size / kBytesPerCommit);
-  if (active_->commits < many || stopping_ || failure_) return;
-  if (!active_->writer.filled() && !filling_open_) {
-    filling_open_ = true;
-    submit(&LogWriter::fill_open_job);
-  }
-  if (prepared_ && !prepared_->filled && !preparing_) {
-    preparing_ = true;
-    submit(&LogWriter::fill_prepared_job);
-  }
-}
-
-// Ahead of what is written, in pieces between the commits: whoever waits for one goes first.
-void LogWriter::fill_open_job() {
-  MutexLock lock(mu_);
-  const SegmentPtr segment = active_;
-  const auto ended = [&] {
-    mu_.assert_held();
-    return segment != active_ || stopping_ || failure_;
-  };
-  for (uint64_t at = 0; at < config_.superblock.segment_size;) {
-    wait([&] {
-      mu_.assert_held();
-      return (!io_busy_ && synced_requests_ >= sync_requests_) || ended();
-    });
-    if (ended()) break;
-    io_busy_ = true;
-    // Never over what was written: that may hold commits. Nor over the header, which stands before anything was written: zeros
-    // there would be damage after a crash.
-    at = std::max({at, format::kSegmentHeaderSize, segment->writer.written()});
-    const uint64_t length = std::min(kFillPiece, config_.superblock.segment_size - at);
-    mu_.unlock();
-    auto filled = length > 0 ? segment->writer.fill(at, length) : Result<void>();
-    mu_.lock();
-    if (!filled) fail_store(filled.error());
-    drop_token();
-    at += length;
-  }
-  if (!ended()) segment->writer.set_filled();
-  filling_open_ = false;
-}
-
-void LogWriter::fill_prepared_job() {
-  MutexLock lock(mu_);
-  if (!prepared_ || gate_shut_) {  // a roll was faster, or relies on it: then the next commit asks again
-    preparing_ = false;
-    request_prepared(Room::Use::kGrow);
-    changed_.notify_all();
-    return;
-  }
-  log::PreparedFile file = std::move(*prepared_);
-  prepared_.reset();
-  lock.unlock();
-  auto filled = log::fill_with_zeros(file, config_.superblock.segment_size);
-  if (!filled) {
-    config_.logger->warn("segment_not_filled file={} reason=\"{}\"", file.name, filled.error().message);
-    // A file that failed once is not used. What stays behind if this fails too, recovery removes.
-    if (auto gone = config_.files->directory->unlink(file.name); !gone)
-      config_.logger->warn("prepared_file_left_behind file={} reason=\"{}\"", file.name, gone.error().message);
-  }
-  lock.lock();
-  preparing_ = false;
-  if (filled) {
-    prepared_ = std::move(file);
-  } else {
-    prepared_claim_ = {};
-    request_prepared(Room::Use::kGrow);
-  }
-  changed_.notify_all();
 }
 
 void LogWriter::maybe_write_behind() {

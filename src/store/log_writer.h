@@ -191,6 +191,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void place_mark() REQUIRES(mu_);
   // Whether the open segment has that much left, its footer and a mark included.
   [[nodiscard]] bool fits(uint64_t room) const REQUIRES(mu_);
+  [[nodiscard]] bool holds_something() const REQUIRES(mu_);  // the open segment
   // Rolling over to the next segment
   Result<void> roll(uint64_t room, bool force, Room::Use use) REQUIRES(mu_);
   Result<void> wait_for_next_segment(Room::Use use) REQUIRES(mu_);
@@ -206,7 +207,9 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void fill_open_job() EXCLUDES(mu_);
   Result<log::PreparedFile> prepare_from_reserve(const format::SegmentHeader& header);
   [[nodiscard]] bool may_grow() const REQUIRES(mu_);
+  bool wait_for_answer(Store::OperationKind kind) REQUIRES(mu_);
   Result<void> wait_for_room(Store::OperationKind kind, const Error& why) REQUIRES(mu_);
+  void force_seal() REQUIRES(mu_);  // in the background
   void forced_seal_job() EXCLUDES(mu_);
   format::SegmentHeader next_header(SegmentId id, uint64_t salt) const REQUIRES(mu_);
   // I/O, with the token
@@ -226,12 +229,14 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   // Notes that the disk has refused something, and has it tried again later.
   void degrade(const Error& error) REQUIRES(mu_);
   void note_written() REQUIRES(mu_);
-  // The disk is full: has files evicted for so many segments that it does not take.
+  // Has files evicted for so many segments that a full disk does not take, if that can be.
   void note_shortage(uint64_t segments) REQUIRES(mu_);
   void schedule_retry() REQUIRES(mu_);
   // Tries at once what the disk has refused, in the background.
   void request_retry() REQUIRES(mu_);
   void retry_job() EXCLUDES(mu_);
+  Result<void> await_reserve(const std::string& name) const;
+  [[nodiscard]] log::SegmentWriter::Spare spare_for_seal() const;
   Result<void> make_prepared_file() REQUIRES(mu_);
   [[nodiscard]] size_t max_sealing() const REQUIRES(mu_);
   [[nodiscard]] bool memory_full() const REQUIRES(mu_);
@@ -297,6 +302,11 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   std::optional<Error> degraded_ GUARDED_BY(mu_);
   uint64_t retry_ms_ GUARDED_BY(mu_) = 0;  // until the next attempt
   bool retry_scheduled_ GUARDED_BY(mu_) = false;
+  // The disk was found full, and files are evicted for what it does not take. Changed with mu_.
+  std::atomic<bool> disk_full_ = false;
+  bool shortage_due_ GUARDED_BY(mu_) = false;  // nobody has written since: nothing is evicted for readers
+  // On a full disk: what is left of the open segment is for erases until those who evict have answered.
+  bool kept_for_erases_ GUARDED_BY(mu_) = false;
   bool retrying_ GUARDED_BY(mu_) = false;  // the job was submitted, and has not ended
   uint64_t degraded_logged_ms_ GUARDED_BY(mu_) = 0;
   bool degraded_logged_ GUARDED_BY(mu_) = false;  // so its end will be

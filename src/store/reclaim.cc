@@ -140,7 +140,10 @@ bool Maintenance::ask_for_evictions() {
 // The last step: nothing else had anything to do.
 Result<bool> Maintenance::room_step() {
   Room& room = *config_.room;
-  if (config_.reserve && !config_.reserve->is_whole()) TRY(config_.reserve->refill());
+  if (config_.reserve && !config_.reserve->is_whole()) {
+    TRY(config_.reserve->refill());
+    if (config_.reserve->is_whole()) log_->room_freed();
+  }
   const auto starving = log_->starving();
   const bool somebody = starving.grow || starving.free;
   // What was thought to come back has not: it is no help to who waits.

@@ -98,7 +98,14 @@ for n in $(seq 100 160); do head -c 500000 /dev/urandom >"$mnt/old-$n"; done
 umount_store
 mount_store -o min_age=1
 fill_disk
-for n in $(seq 200 400); do
+python3 - "$mnt" <<'END' || { cairnfs stat "$mnt"; fail "a fast writer"; }
+import os, sys
+block = os.urandom(500000)
+for n in range(500):
+    with open(f"{sys.argv[1]}/fast-{n}", "wb") as f:
+        f.write(block)
+END
+for n in $(seq 200 230); do
   head -c 500000 /dev/urandom >"$work/new"
   cp "$work/new" "$mnt/new-$n" || fail "writing new-$n, with $(stat_of unwritten_bytes) bytes in memory"
   cmp "$work/new" "$mnt/new-$n" 2>/dev/null || [ ! -e "$mnt/new-$n" ] || fail "new-$n reads as something else"

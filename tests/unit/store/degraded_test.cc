@@ -162,6 +162,26 @@ TEST_F(DegradedTest, OnADiskThatOthersFillOldFilesMakeRoomForNewOnes) {
   mount();
 }
 
+TEST_F(DegradedTest, ACrashMeanwhileLeavesWholeFilesOrPrefixes) {
+  for (uint64_t last = 21; last <= 50; ++last) {
+    SCOPED_TRACE(last);
+    start_anew();
+    add_many(11, 20);
+    settle();
+    env_->set_capacity(env_->used());
+    for (uint64_t n = 21; n <= last; ++n) {
+      add_many(n, n);
+      if (n % 3 == 0) settle();
+    }
+    crash(last % 3 == 0 ? io::kAllLost : last % 3 == 1 ? io::kNothingLost : io::random_crash(last));
+    env_->set_capacity(0);
+    EXPECT_GT(count_right(1, last, /*crashed=*/true), 5u);
+    unmount();
+    expect_clean(*env_, kPath);
+    mount();
+  }
+}
+
 // As when it is the quota, or inodes, that there are too few of: what is evicted does not help.
 TEST_F(DegradedTest, ADiskThatStaysFullCostsNoMoreThanWasWritten) {
   start_anew();
@@ -173,7 +193,7 @@ TEST_F(DegradedTest, ADiskThatStaysFullCostsNoMoreThanWasWritten) {
   wait_for_retries();
   EXPECT_TRUE(stats().degraded);
   EXPECT_GT(evicted(), 0u);
-  EXPECT_LE(evicted() * kSize, 6 * kSize + 8 * stats().limit / 32);
+  EXPECT_LE(evicted() * kSize, 2 * 6 * kSize + 8 * stats().limit / 32);
   const uint64_t before = evicted();
   wait_for_retries();
   EXPECT_EQ(evicted(), before);
@@ -187,16 +207,21 @@ TEST_F(DegradedTest, AFullDiskAtTheMountIsNoReasonNotToMount) {
   env_->set_capacity(env_->used() - (2 << 20));
   mount();
   EXPECT_TRUE(stats().degraded);
-  expect_right(1, 10);
+  const uint64_t there = count_right(1, 10);
+  EXPECT_GE(there + evicted(), 10u);
+  EXPECT_GT(there, 5u);
+  tick(600);
   add(11);
   expect_right(11, 11);
-  ok(fs_->unlink(kRootIno, name(1)));
+  ok(fs_->unlink(kRootIno, name(10)));
+  const uint64_t gone = evicted() + 1;
   env_->set_capacity(0);
   wait_for_retries();
   EXPECT_FALSE(stats().degraded);
   again();
-  expect_right(2, 11);
-  EXPECT_FALSE(is_there(1));
+  EXPECT_EQ(count_right(1, 11) + gone, 11u);
+  expect_right(11, 11);
+  EXPECT_FALSE(is_there(10));
 }
 
 TEST_F(DegradedTest, AtTheLimitWritersAreToldAndReadsGoOn) {
