@@ -187,7 +187,7 @@ void LogWriter::seal_job() {
   take_token();
   if (!failure_ && !sealing_.empty()) {
     // The error was handled: the store is read-only or degraded, and whoever waits is told.
-    if (auto sealed = seal_front(); !sealed) config_.logger->error("seal_failed reason=\"{}\"", sealed.error().message);
+    if (auto sealed = seal_front(); !sealed) config_.logger->debug("seal_failed reason=\"{}\"", sealed.error().message);
   }
   drop_token();
 }

@@ -15,6 +15,12 @@
 
 namespace cairn::tree {
 
+namespace {
+
+constexpr uint64_t kLogAgainMs = 60'000;  // a file that is closed makes it possible again, and the next one not
+
+}  // namespace
+
 struct Evictor::Shared {
   explicit Shared(Tree& t) : tree(t), executor(t.store.env().executor()), hand(t, queue, log) {}
 
@@ -34,7 +40,8 @@ struct Evictor::Shared {
   bool running GUARDED_BY(mutex) = false;    // it is using the tree
   bool stopping GUARDED_BY(mutex) = false;
   // Kept between batches, so that one request of the store is answered once.
-  uint64_t owed = 0;  // bytes that are still to be erased before the store is answered; the running job's
+  uint64_t owed = 0;       // bytes that are still to be erased before the store is answered; the running job's
+  uint64_t logged_ms = 0;  // when that nothing can go was logged last; the running job's
   std::atomic<bool> started = false;
   std::atomic<bool> has_units = false;  // perhaps: without pins and groups nobody looks for them
   std::atomic<bool> exhausted = false;  // the store was told that nothing can go
@@ -189,7 +196,9 @@ void Evictor::Shared::make_room(const SieveHand::Listener& tell) {
   if (owed == 0) owed = tree.store.room_deficit();
   const SieveHand::Progress progress = hand.evict_some(owed, has_units, tell);
   if (progress.exhausted) {
-    if (!exhausted.exchange(true)) {
+    const uint64_t now = tree.store.env().monotonic_ms();
+    if (!exhausted.exchange(true) && (logged_ms == 0 || now - logged_ms >= kLogAgainMs)) {
+      logged_ms = now;
       tree.logger->warn("nothing_to_evict wanted_bytes={} open_files={} pinned_files={}", owed, progress.open,
                         progress.pinned);
     }
