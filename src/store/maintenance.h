@@ -113,13 +113,13 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<bool> compact_step();
   // Its records that are still needed.
   [[nodiscard]] RecordTally live_of(const Segment& segment) const;
-  // What lives and what is dead, in the whole store or in what may be compacted.
+  // What lives and what is dead, in the whole store.
   struct Balance {
     RecordTally live;
     uint64_t dead = 0;                       // bytes on disk, without tables and headers
     [[nodiscard]] uint64_t allowed() const;  // dead bytes
   };
-  [[nodiscard]] Balance balance(const Version& version, bool only_covered) const;
+  [[nodiscard]] Balance balance(const Version& version) const;
   [[nodiscard]] bool wants_density(const Version& version) const;
   [[nodiscard]] bool in_need() const;
   [[nodiscard]] uint64_t rewritten_size(const Segment& segment) const;

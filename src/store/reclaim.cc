@@ -90,11 +90,11 @@ RecordTally Maintenance::live_of(const Segment& segment) const {
           meta.record_bytes - std::min(meta.record_bytes, dead.bytes + erases.bytes)};
 }
 
-Maintenance::Balance Maintenance::balance(const Version& version, bool only_covered) const {
+Maintenance::Balance Maintenance::balance(const Version& version) const {
   Balance out;
   for (const auto& segment : version.segments->all()) {
     const index::ManifestSegment& meta = segment->meta();
-    if (meta.kind == format::SegmentKind::kExtent || (only_covered && !segment->covered())) continue;
+    if (meta.kind == format::SegmentKind::kExtent) continue;
     const RecordTally live = live_of(*segment);
     out.live.records += live.records;
     out.live.bytes += live.bytes;
@@ -103,16 +103,16 @@ Maintenance::Balance Maintenance::balance(const Version& version, bool only_cove
   return out;
 }
 
-// The published bound on space amplification, less what the newest segments need until they are covered: a tenth of what is alive,
-// or a sixth where small records make compaction dear (footers and tables take the rest of the bound).
+// The published bound on space amplification, less what headers, footers, and the ends of blocks take: a twelfth of what is alive, or a
+// sixth where small records make compaction dear, and their footers are larger (tables take the rest of the bound).
 uint64_t Maintenance::Balance::allowed() const {
   const bool large = live.records == 0 || live.bytes / live.records >= kLargeRecord;
-  return large ? live.bytes / 10 : live.bytes / 6;
+  return large ? live.bytes / 12 : live.bytes / 6;
 }
 
 void Maintenance::update_reclaimable() {
   if (!config_.room->limited()) return;
-  const Balance all = balance(*catalog_->current(), false);
+  const Balance all = balance(*catalog_->current());
   config_.room->set_reclaimable(all.dead - std::min(all.dead, all.allowed()) + unreclaimed_bytes_);
   config_.room->set_sealed_live(all.live.bytes);
 }
@@ -121,8 +121,9 @@ void Maintenance::update_reclaimable() {
 // its share.
 bool Maintenance::wants_density(const Version& version) const {
   if (!config_.room->is_filling()) return false;
-  const Balance covered = balance(version, true);
-  return covered.dead > covered.allowed();
+  // What the newest segments hold of it cannot be had before they are covered: others have to make up for it.
+  const Balance all = balance(version);
+  return all.dead > all.allowed();
 }
 
 // A full disk without a limit (cas): what makes deleting work is used up, in part.

@@ -20,7 +20,7 @@ double ratio(uint64_t a, uint64_t b) { return static_cast<double>(a) / static_ca
 
 constexpr uint64_t kBaseBytes = 64 << 10;  // superblock, lock, manifest, and the directories
 constexpr unsigned kReserveFiles = 6;  // four for the log (erases are garbage only two maps later), two for compaction
-constexpr unsigned kCacheReserveFiles = 2;  // for tables and compaction: the limit keeps room for the log
+constexpr unsigned kCacheReserveFiles = 1;  // for tables and compaction: the limit keeps room for the log
 constexpr uint64_t kReserveShare = 8;       // each takes at most one part in so many of the disk
 
 static_assert(kReserveFiles >= 2 + 2, "the log takes two before one is sealed, and leaves two");
