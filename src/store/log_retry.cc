@@ -152,12 +152,11 @@ Result<void> LogWriter::make_prepared_file() {
   preparing_ = true;
   const auto header = prepared_header(in_memory.id, in_memory.salt);
   mu_.unlock();
-  Result<log::PreparedFile> made = fail(ErrorCode::kNoSpace, "");
-  if (auto first = await_reserve(in_memory.name); first) {
-    made = log::prepare_segment_file(*config_.files->directory, header);
-  } else {
-    made = fail(std::move(first).error());
-  }
+  const auto make = [&]() -> Result<log::PreparedFile> {
+    TRY(await_reserve(in_memory.name));
+    return log::prepare_segment_file(*config_.files->directory, header);
+  };
+  auto made = make();
   mu_.lock();
   preparing_ = false;
   prepared_ = made ? std::move(*made) : std::move(in_memory);
