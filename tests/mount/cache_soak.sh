@@ -10,14 +10,15 @@ cache_limit=${CAIRNFS_SOAK_LIMIT:-$((96 << 20))}
 megabytes=${CAIRNFS_SOAK_MB:-600}
 largest=2000000 # bytes of a file; most are below 62,500
 
-users() { python3 "$here/cache_users.py" --mixed "$@" "$mnt" 8 4 $((megabytes / 2)) "$largest"; }
+# users MEGABYTES [OPTION]: with --kill they kill the daemon when half of it is written.
+users() { python3 "$here/cache_users.py" --mixed "${@:2}" "$mnt" 8 4 "$1" "$largest"; }
 compare() { python3 "$here/cache_users.py" --mixed --compare "$mnt" "$largest"; }
 count_files() { find "$mnt" -type f | wc -l; }
 
 make_watched_store $((2 * cache_limit))
 watch_room "$cache_limit"
 mount_store -o min_age=1
-say "half of it, and kill -9: $(users --kill "$(daemon_pid)")"
+say "half of it, and kill -9: $(users "$megabytes" --kill "$(daemon_pid)")"
 wait_for_lock
 cairnfs umount "$mnt"
 check_store
@@ -26,7 +27,7 @@ mount_store -o min_age=1
 left=$(count_files)
 [ "$left" -gt 100 ] || fail "only $left files survived the kill"
 say "left by the kill: $(compare)"
-say "the other half: $(users)"
+say "the other half: $(users $((megabytes / 2)))"
 same "$(stat_of evicted_damaged)" 0 "damaged files"
 same "$(stat_of read_only)$(stat_of degraded)" 00 "read-only, degraded"
 [ "$(stat_of evicted_bytes)" -gt $((cache_limit / 4)) ] || fail "only $(stat_of evicted_bytes) bytes were evicted"
