@@ -125,11 +125,19 @@ uint64_t Table::hash(ByteView key) { return format::checksum(key, kKeyHashSeed);
 
 const format::TableTrailer& Table::trailer() const { return impl_->trailer(); }
 
-bool Table::may_contain(uint64_t key_hash) const {
-  // A table without a filter has no keys, or comes from a version that made none.
-  if (trailer().filter_length == 0) return trailer().entries != 0;
-  const Result<Block> filter = impl_->filter(Caching::kFill);
-  return !filter || filter_may_contain(**filter, key_hash);
+bool Table::Filter::may_contain(uint64_t key_hash) const {
+  return bits_ ? filter_may_contain(*bits_, key_hash) : otherwise_;
+}
+
+Table::Filter Table::filter() const {
+  Filter filter;
+  if (trailer().filter_length == 0) {
+    // A table without a filter has no keys, or comes from a version that made none.
+    filter.otherwise_ = trailer().entries != 0;
+  } else if (Result<Block> bits = impl_->filter(Caching::kFill)) {
+    filter.bits_ = std::move(*bits);
+  }
+  return filter;
 }
 
 Result<std::optional<Table::Found>> Table::get(ByteView key, SeqNo max_seq) const {

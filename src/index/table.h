@@ -63,7 +63,18 @@ class Table {
   // False: `key_hash` (Table::hash) is certainly not a key of this table, and get() need not be asked (it does not look
   // at the filter itself, so that a lookup hashes its key once for all tables). A filter that cannot be read counts as
   // true: get() then finds the truth in the blocks, and verify() reports the filter.
-  [[nodiscard]] bool may_contain(uint64_t key_hash) const;
+  [[nodiscard]] bool may_contain(uint64_t key_hash) const { return filter().may_contain(key_hash); }
+  // The same, for who asks about many keys: the filter, held in memory. Outlives the table.
+  class Filter {
+   public:
+    [[nodiscard]] bool may_contain(uint64_t key_hash) const;
+
+   private:
+    friend class Table;
+    std::shared_ptr<const Bytes> bits_;  // null: every answer is the same
+    bool otherwise_ = true;
+  };
+  [[nodiscard]] Filter filter() const;
   // What filters are made of. Part of the format.
   static uint64_t hash(ByteView key);
   // The table must outlive the iterator. The iterator of a long walk does not fill the cache (`fill_cache` = false).

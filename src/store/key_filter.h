@@ -23,11 +23,13 @@ class KeyFilter {
   // Hashes are index::Table::hash.
   void add(std::span<const uint64_t> hashes) EXCLUDES(mu_);
   [[nodiscard]] bool may_contain(uint64_t hash) const EXCLUDES(mu_);
-  // Whether build() would help: there is none yet, or it is full, and one for so many keys fits the budget.
+  // Whether build() would help: there is none yet, or it is full, and one for so many keys would be better. Where the budget
+  // is too small for ten bits a key it is made with fewer, down to five.
   [[nodiscard]] bool wants_build(uint64_t entries) const EXCLUDES(mu_);
   // Makes a new one for `entries` keys and as many again. `walk` gives all entries, and is called once keys are being added to the
-  // new filter too. After an error the old one stays.
-  Result<void> build(uint64_t entries, const std::function<std::unique_ptr<index::Iterator>()>& walk) EXCLUDES(mu_);
+  // new filter too. After an error the old one stays, and when `stop`, asked now and then, says yes: false.
+  Result<bool> build(uint64_t entries, const std::function<std::unique_ptr<index::Iterator>()>& walk,
+                     const std::function<bool()>& stop) EXCLUDES(mu_);
 
  private:
   using Ref = std::shared_ptr<cache::UnifiedFilter>;

@@ -87,6 +87,11 @@ Result<void> Maintenance::settle() {
   }
 }
 
+bool Maintenance::is_stopping() const {
+  MutexLock lock(mu_);
+  return stopping_;
+}
+
 void Maintenance::stop() {
   MutexLock lock(mu_);
   stopping_ = true;
@@ -111,9 +116,9 @@ Result<bool> Maintenance::step() {
   using Step = Result<bool> (Maintenance::*)();
   // Before anything is looked at: what happens from now on makes room_step() look again.
   events_at_pass_ = config_.room->events();
-  for (const Step part :
-       {&Maintenance::unlink_step, &Maintenance::kill_step, &Maintenance::map_step, &Maintenance::merge_step,
-        &Maintenance::punch_step, &Maintenance::compact_step, &Maintenance::filter_step, &Maintenance::room_step}) {
+  for (const Step part : {&Maintenance::unlink_step, &Maintenance::filter_step, &Maintenance::map_step,
+                          &Maintenance::overdue_step, &Maintenance::kill_step, &Maintenance::merge_step,
+                          &Maintenance::punch_step, &Maintenance::compact_step, &Maintenance::room_step}) {
     // From the top again after each: a long merge must not keep segments from being unlinked.
     TRY_ASSIGN(const bool did, (this->*part)());
     if (did) return true;
@@ -238,6 +243,7 @@ Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& l
   const SegmentId id = level.segment->id();
   auto entries = level.iterate(false);
   TRY(entries->seek({}));
+  OlderEntries older(version, id);
   Bytes key;
   RecordTally erases;
   while (entries->valid()) {
@@ -250,8 +256,8 @@ Result<void> Maintenance::kill_segment(const Version& version, const LogLevel& l
       TRY(entries->next());
     }
     // And the newest in older levels. What that one replaced died when its own segment was gone through.
-    TRY_ASSIGN(const auto older, version.find(key, kMaxSeq, &id));
-    if (older) TRY(kill(version, key, older->entry));
+    TRY_ASSIGN(const auto found, older.find(key));
+    if (found) TRY(kill(version, key, found->entry));
   }
   liveness_.set_erases(id, erases);
   return {};
@@ -291,14 +297,19 @@ Result<bool> Maintenance::filter_step() {
   const auto version = catalog_->current();
   uint64_t entries = 0;
   for (const auto& segment : version->segments->all()) entries += segment->meta().entries;
-  if (!config_.filter->wants_build(entries)) return false;
+  if (entries < filter_again_at_ || !config_.filter->wants_build(entries)) return false;
   std::shared_ptr<const Version> walked;  // outlives the walk
-  TRY(config_.filter->build(entries, [&] {
+  const auto walk = [&] {
     log_->settle_visible();
     walked = catalog_->current();
     return walked->iterate(false);
-  }));
-  return true;
+  };
+  const auto built = config_.filter->build(entries, walk, [this] { return is_stopping(); });
+  if (built) return *built;
+  // Reading goes on without it, and nothing here needs it: an index that cannot be read in one place must not stop the rest.
+  config_.logger->warn("filter_not_built reason=\"{}\"", built.error().message);
+  filter_again_at_ = 2 * entries + 1;
+  return false;
 }
 
 // ---- Replacing and unlinking ----

@@ -24,6 +24,8 @@ namespace cairn::store {
 
 // One step after the other, never two at once: hence kills, merges and compaction never race each other (design §4.4, §4.5).
 //
+// Before these the filter over all keys, when it is full; and 2 and 3 as soon as there is much of it, see overdue_step().
+//
 //  1. kills    for each sealed log segment, oldest first: which older records did its records replace?
 //  2. map      after every kMapInterval segments the changed bitmaps go into the log, twice: now and with the next map
 //  3. merge    footers whose kills are in a durable map become a run; neighbouring runs of similar size become one
@@ -78,6 +80,8 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   // begins anew.
   void job() EXCLUDES(mu_);
   Result<bool> step();  // false: nothing to do
+  // Asked by what takes long, so that closing a store need not wait for it.
+  [[nodiscard]] bool is_stopping() const EXCLUDES(mu_);
   Result<void> load();  // the map, once
   // --- Kills: which older records died by those of one sealed segment
   Result<bool> kill_step();
@@ -90,6 +94,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   Result<void> write_map_record(const Bytes& key, const std::optional<Bytes>& value);  // nothing: erase
   // --- The index. Tables are paid for when they are created, and the claim kept once a manifest names them.
   Result<bool> merge_step();
+  Result<bool> overdue_step();  // merges that must not wait for kills
   Result<void> unlink_created();
   Result<void> settle_created(Result<void> installed);
   Result<std::unique_ptr<io::File>> create_table(TableId id, uint64_t size);
@@ -173,6 +178,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   SeqNo erase_through_;   // ... are in a durable map, twice: erases up to here are garbage
   SeqNo previous_map_through_;
   uint64_t killed_since_map_ = 0;  // segments
+  uint64_t filter_again_at_ = 0;   // entries, after a walk that failed
   std::vector<SegmentId>
       changed_before_;  // segments whose bitmaps went into the last map once: they go into the next again
   Ordinals ordinals_;

@@ -125,6 +125,17 @@ Result<RunTable> Maintenance::open_table(const index::ManifestTable& meta) {
   return RunTable{meta, std::move(table)};
 }
 
+// Every level more makes each kill and each lookup dearer. Kills come first, and while segments are sealed faster than they
+// are done there would be no merge, ever more levels, and ever slower kills.
+Result<bool> Maintenance::overdue_step() {
+  const auto version = catalog_->current();
+  const auto mergeable = std::count_if(version->log.begin(), version->log.end(), [&](const LogLevel& level) {
+    return level.segment->meta().file_size != 0 && level.segment->meta().range.last <= merge_through_;
+  });
+  return mergeable >= static_cast<ptrdiff_t>(kMaxFooters) || version->runs.size() > index::kMaxRuns ? merge_step()
+                                                                                                    : false;
+}
+
 Result<bool> Maintenance::merge_step() {
   TRY(unlink_created());  // of a merge that failed
   auto version = catalog_->current();
@@ -215,7 +226,8 @@ Result<bool> Maintenance::merge_runs(std::shared_ptr<const Version> version) {
   merge.inputs.assign(version->runs.begin() + static_cast<ptrdiff_t>(pick->first),
                       version->runs.begin() + static_cast<ptrdiff_t>(pick->first + pick->count));
   version.reset();  // it pins what is merged away
-  while (merge.resume) {
+  // What is merged so far counts; the rest is two runs like any others.
+  while (merge.resume && !is_stopping()) {
     TRY(merge_runs_once(merge, options));
     TRY(unlink_tables());
   }

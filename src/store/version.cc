@@ -68,19 +68,29 @@ class RunIterator final : public index::Iterator {
   std::unique_ptr<index::Iterator> current_;
 };
 
-Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, uint64_t hash, SeqNo max_seq) {
-  const auto it = std::lower_bound(run.tables.begin(), run.tables.end(), key,
-                                   [](const RunTable& t, ByteView k) { return t.meta.last_key < k; });
-  // Clipped: what is before the clip was merged, and is found in a level above.
-  if (it == run.tables.end() || key < ByteView(it->meta.first_key) || key < ByteView(it->meta.clip))
-    return std::nullopt;
-  if (!it->table->may_contain(hash)) return std::nullopt;
-  TRY_ASSIGN(auto found, it->table->get(key, max_seq));
+Result<std::optional<FoundEntry>> get_in_table(const index::Table& table, ByteView key, SeqNo max_seq) {
+  TRY_ASSIGN(auto found, table.get(key, max_seq));
   if (!found) return std::nullopt;
   return FoundEntry{found->entry, found->pin, nullptr};
 }
 
-Result<std::optional<FoundEntry>> find_in_level(const LogLevel& level, ByteView key, uint64_t hash, SeqNo max_seq) {
+// By its range. What is before the clip was merged, and is found in a level above.
+bool covers(const RunTable& table, ByteView key) {
+  return key >= ByteView(table.meta.first_key) && key >= ByteView(table.meta.clip);
+}
+
+// Without `filtered` blocks are looked at at once.
+Result<std::optional<FoundEntry>> find_in_run(const Run& run, ByteView key, uint64_t hash, SeqNo max_seq,
+                                              bool filtered) {
+  const auto it = std::lower_bound(run.tables.begin(), run.tables.end(), key,
+                                   [](const RunTable& t, ByteView k) { return t.meta.last_key < k; });
+  if (it == run.tables.end() || !covers(*it, key)) return std::nullopt;
+  if (filtered && !it->table->may_contain(hash)) return std::nullopt;
+  return get_in_table(*it->table, key, max_seq);
+}
+
+// Without looking at its filter.
+Result<std::optional<FoundEntry>> get_in_level(const LogLevel& level, ByteView key, SeqNo max_seq) {
   // While there is one it is asked, also of a sealed level: no block has to be read, and a footer says the same.
   if (level.memtable) {
     auto entry = level.memtable->get(key, max_seq);
@@ -88,10 +98,7 @@ Result<std::optional<FoundEntry>> find_in_level(const LogLevel& level, ByteView 
     return FoundEntry{*entry, level.memtable, level.slab};
   }
   CHECK(level.footer != nullptr);
-  if (!level.footer->may_contain(hash)) return std::nullopt;
-  TRY_ASSIGN(auto found, level.footer->get(key, max_seq));
-  if (!found) return std::nullopt;
-  return FoundEntry{found->entry, found->pin, nullptr};
+  return get_in_table(*level.footer, key, max_seq);
 }
 
 }  // namespace
@@ -105,20 +112,54 @@ std::unique_ptr<index::Iterator> LogLevel::iterate(bool fill_cache) const {
   return memtable ? memtable->iterate() : footer->iterate(fill_cache);
 }
 
-Result<std::optional<FoundEntry>> Version::find(ByteView key, SeqNo max_seq, const SegmentId* below) const {
+Result<std::optional<FoundEntry>> Version::find(ByteView key, SeqNo max_seq) const {
   // Once for all tables.
   const uint64_t hash = index::Table::hash(key);
   for (const LogLevel& level : log) {
-    // Ids of log segments ascend with age.
-    if (below && level.segment->id() >= *below) continue;
-    TRY_ASSIGN(auto found, find_in_level(level, key, hash, max_seq));
+    if (!level.memtable && !level.footer->may_contain(hash)) continue;
+    TRY_ASSIGN(auto found, get_in_level(level, key, max_seq));
     if (found) return found;
   }
   for (const auto& run : runs) {
-    TRY_ASSIGN(auto found, find_in_run(*run, key, hash, max_seq));
+    // Not by its filters in the last one: it holds most keys, and absent ones the filter over all of them has kept away. Its filters
+    // are the larger part of all that lookups want in memory; read again and again they cost more than blocks would.
+    TRY_ASSIGN(auto found, find_in_run(*run, key, hash, max_seq, run != runs.back()));
     if (found) return found;
   }
   return std::nullopt;
+}
+
+OlderEntries::OlderEntries(const Version& version, SegmentId below) {
+  for (const LogLevel& level : version.log) {
+    // Ids of log segments ascend with time.
+    if (level.segment->id() >= below) continue;
+    footers_.push_back({&level, level.memtable ? index::Table::Filter() : level.footer->filter()});
+  }
+  for (const auto& run : version.runs) runs_.push_back({run.get(), 0, {}});
+}
+
+Result<std::optional<FoundEntry>> OlderEntries::find(ByteView key) {
+  const uint64_t hash = index::Table::hash(key);
+  for (const Footer& footer : footers_) {
+    if (!footer.filter.may_contain(hash)) continue;
+    TRY_ASSIGN(auto found, get_in_level(*footer.level, key, kMaxSeq));
+    if (found) return found;
+  }
+  for (Tables& tables : runs_) {
+    TRY_ASSIGN(auto found, find_in(tables, key, hash));
+    if (found) return found;
+  }
+  return std::nullopt;
+}
+
+Result<std::optional<FoundEntry>> OlderEntries::find_in(Tables& tables, ByteView key, uint64_t hash) {
+  const std::vector<RunTable>& all = tables.run->tables;
+  for (; tables.at < all.size() && all[tables.at].meta.last_key < key; ++tables.at) tables.filter.reset();
+  if (tables.at == all.size() || !covers(all[tables.at], key)) return std::nullopt;
+  const RunTable& table = all[tables.at];
+  if (!tables.filter) tables.filter = table.table->filter();
+  if (!tables.filter->may_contain(hash)) return std::nullopt;
+  return get_in_table(*table.table, key, kMaxSeq);
 }
 
 std::unique_ptr<index::Iterator> Version::iterate(bool fill_cache) const {

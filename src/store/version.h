@@ -57,11 +57,34 @@ struct Version {
 
   // The newest version of `key` with seq <= max_seq: a put, an erase, or nothing. The first level that has one ends the
   // search: merges take neighbours only, so what is below is older. kCorrupt, kIo: a level that cannot be read is never
-  // skipped. Looks only at levels older than
-  // `below` (an open or sealed log segment), if given.
-  Result<std::optional<FoundEntry>> find(ByteView key, SeqNo max_seq, const SegmentId* below = nullptr) const;
+  // skipped.
+  Result<std::optional<FoundEntry>> find(ByteView key, SeqNo max_seq) const;
   // Every version of every key from all levels, merged. The version outlives the iterator.
   [[nodiscard]] std::unique_ptr<index::Iterator> iterate(bool fill_cache) const;
+};
+
+// Version::find() below one log segment, for many keys in ascending order: filters are fetched once and not for each key, and
+// tables that end before a key are left behind. Not thread-safe. The version outlives it.
+class OlderEntries {
+ public:
+  OlderEntries(const Version& version, SegmentId below);
+  // Needs a key that is not below the one before.
+  Result<std::optional<FoundEntry>> find(ByteView key);
+
+ private:
+  struct Footer {
+    const LogLevel* level;
+    index::Table::Filter filter;  // of a level without memtable
+  };
+  struct Tables {
+    const Run* run;
+    size_t at = 0;                               // the first table that does not end before the last key
+    std::optional<index::Table::Filter> filter;  // its
+  };
+  static Result<std::optional<FoundEntry>> find_in(Tables& tables, ByteView key, uint64_t hash);
+
+  std::vector<Footer> footers_;  // newest first, as in the version
+  std::vector<Tables> runs_;
 };
 
 // Turns what find() gave into the value, verified: small values as they are, others from slab, chunk cache or segment; where the
