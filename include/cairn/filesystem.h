@@ -118,7 +118,7 @@ struct FsOptions {
   bool relatime = true;  // false: noatime
   bool acl = false;      // POSIX access control lists: new inodes inherit them, chmod changes them
   // False: there may be files in use that open() was not called for (-o no_open). A file without names then lives until its
-  // lookup count is zero, and opens are not counted; release() is not needed, but writes partial chunks to the log.
+  // lookup count is zero, and opens are not counted; release() is not needed, but lets partial chunks go to the log.
   bool opens_counted = true;
   uint64_t min_age_s = 60;                 // cache mode: what is younger, or was changed since, is evicted last
   std::shared_ptr<spdlog::logger> logger;  // none: silent
@@ -169,7 +169,7 @@ class FileSystem {
   // create: mknod of a regular file and open of it. A file without a name: name empty (O_TMPFILE).
   Result<Attr> create(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
   Result<Attr> open(Ino ino, bool truncate, bool kill_suidgid);  // counts an open; release() takes it back
-  void release(Ino ino);                                         // the last one writes partial chunks to the log
+  void release(Ino ino);  // the last one lets partial chunks go to the log, a moment later
   // At most `size` bytes at `offset`: fewer at the end of the file. Pieces, in order, to be sent as they are.
   Result<std::vector<Value>> read(Ino ino, uint64_t offset, uint64_t size);
   // Writes all of `data`, or returns an error and has written nothing of the first chunk that failed or behind it (the count

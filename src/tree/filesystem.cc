@@ -52,6 +52,7 @@ Result<void> close_tree(tree::Tree& tree) {
     tree.sweeper.drain();
   }
   tree.sweeper.stop();
+  tree.write_behind.stop();
   // Its last commit writes what is buffered, or there is none: a commit without it would be no state that the tree had.
   note(tree.store.close());
   return first_error;
@@ -78,6 +79,7 @@ Result<std::unique_ptr<FileSystem>> FileSystem::open(std::unique_ptr<Store> stor
   if (ready) return fs;
   fs->impl_->closed = true;  // a tree that could not be opened is not tidied up
   tree.sweeper.stop();
+  tree.write_behind.stop();
   tree.store.set_commit_hook({});
   return fail(std::move(ready).error());
 }
@@ -196,8 +198,7 @@ void FileSystem::release(Ino ino) {
     }
     if (inode->chunks.empty() || inode->life != tree::Life::kAlive) return;
   }
-  // The caller has no error to be given: what could not be written stays buffered for the next commit, which reports it.
-  if (auto written = write_back_now(tree, *inode); !written) tree.note_error("write_back_failed", ino, written.error());
+  tree.write_behind.submit(inode);
 }
 
 Result<std::vector<Value>> FileSystem::read(Ino ino, uint64_t offset, uint64_t size) {

@@ -59,6 +59,7 @@ Tree::Tree(Store& engine, const FsOptions& choices)
       chunk_bits(static_cast<uint8_t>(std::bit_width(engine.stats().chunk_size) - 1)),
       inodes(engine, kInodeObjects),
       sweeper(*this),
+      write_behind(*this),
       evictor(*this) {}
 
 Time Tree::now() const {

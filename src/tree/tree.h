@@ -15,6 +15,7 @@
 #include "tree/inode.h"
 #include "tree/inode_table.h"
 #include "tree/sweeper.h"
+#include "tree/write_behind.h"
 
 namespace cairn::tree {
 
@@ -47,6 +48,7 @@ struct Tree {
   DirtyList dirty;
   Mutex directory_moves;  // one directory at a time changes its parent; see inode.h for the order
   Sweeper sweeper;
+  WriteBehind write_behind;
   Evictor evictor;
   struct Traffic {
     std::atomic<uint64_t> hits = 0, misses = 0, bytes_in = 0, bytes_out = 0;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -119,8 +120,12 @@ class TreeFixture : public ::testing::Test {
     for (const DirEntry& entry : ok(fs_->read_dir(dir_ino, 0, SIZE_MAX, nullptr))) out.push_back(entry.name);
     return out;
   }
-  // Runs what waits in the background.
-  void settle() { env_->executor().run_until_idle(); }
+  // Runs what waits in the background, also what waits for a moment after a close.
+  void settle() {
+    env_->executor().run_until_idle();
+    env_->executor().advance(std::chrono::milliseconds(10));
+    env_->executor().run_until_idle();
+  }
 
   std::unique_ptr<io::SimEnv> env_;
   FsOptions fs_options_;

@@ -92,8 +92,39 @@ TEST_F(Content, SmallWritesWaitInMemoryUntilTheFileIsClosed) {
   for (int i = 0; i < 100; ++i) write(f, i, "y");
   EXPECT_EQ(last_seq(), before);
   fs_->release(f);
+  EXPECT_EQ(last_seq(), before) << "whoever closes a file does not wait for the log";
+  settle();
   EXPECT_EQ(last_seq(), before + 2);  // one chunk, one set of attributes
   EXPECT_EQ(read(f), std::string(100, 'y'));
+}
+
+TEST_F(Content, WhatIsRemovedSoonAfterItsCloseIsNotWrittenToTheLog) {
+  file(kRootIno, "f", "content");
+  settle();
+  const uint64_t erased_later = last_seq();
+  ok(fs_->unlink(kRootIno, "f"));
+  settle();
+  const uint64_t erases = last_seq() - erased_later;
+  const uint64_t before = last_seq();
+  file(kRootIno, "g", "content");
+  const uint64_t made = last_seq() - before;
+  ok(fs_->unlink(kRootIno, "g"));
+  settle();
+  EXPECT_LT(last_seq() - before, made + erases) << "neither its chunk nor the erase of it";
+}
+
+TEST_F(Content, AFileThatIsOpenAgainStaysBuffered) {
+  const Ino f = open_file("f");
+  write(f, 0, "x");
+  fs_->release(f);
+  ok(fs_->open(f, false, false));
+  const uint64_t before = last_seq();
+  settle();
+  EXPECT_EQ(last_seq(), before);
+  fs_->release(f);
+  settle();
+  EXPECT_EQ(last_seq(), before + 2);
+  EXPECT_EQ(read(f), "x");
 }
 
 TEST_F(Content, AFullChunkGoesToTheLogAtOnceAndIsLoggedOnce) {

@@ -41,6 +41,7 @@ TEST_F(EvictionTest, EmptyFilesAreNeverRefused) {
 TEST_F(EvictionTest, WhatIsLeftIsWholeAndRight) {
   add_many(1, 100);
   again();
+  settle();
   size_t left = 0;
   for (uint64_t n = 1; n <= 100; ++n) {
     const Ino ino = find(kRootIno, name(n));
