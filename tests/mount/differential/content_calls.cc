@@ -168,6 +168,9 @@ int64_t do_copy_range(Actor& actor, const Step& step, Outcome&) {
 }
 int64_t do_sendfile(Actor& actor, const Step& step, Outcome&) {
   if (is_direct(actor.fd(step.slot)) || is_direct(actor.fd(step.other))) return 0;
+  // A pipe gets the pages themselves: what is in it changes with the file until it is read (sendfile(2)), or does not.
+  struct stat st = {};
+  if (::fstat(actor.fd(step.other), &st) == 0 && S_ISFIFO(st.st_mode)) return 0;
   off_t from = step.a;
   return ::sendfile(actor.fd(step.other), actor.fd(step.slot), &from, static_cast<size_t>(step.b));
 }
