@@ -116,9 +116,10 @@ Result<bool> Maintenance::step() {
   using Step = Result<bool> (Maintenance::*)();
   // Before anything is looked at: what happens from now on makes room_step() look again.
   events_at_pass_ = config_.room->events();
-  for (const Step part : {&Maintenance::unlink_step, &Maintenance::filter_step, &Maintenance::map_step,
-                          &Maintenance::overdue_step, &Maintenance::kill_step, &Maintenance::merge_step,
-                          &Maintenance::punch_step, &Maintenance::compact_step, &Maintenance::room_step}) {
+  for (const Step part :
+       {&Maintenance::unlink_step, &Maintenance::early_filter_step, &Maintenance::map_step, &Maintenance::overdue_step,
+        &Maintenance::kill_step, &Maintenance::merge_step, &Maintenance::punch_step, &Maintenance::compact_step,
+        &Maintenance::filter_step, &Maintenance::room_step}) {
     // From the top again after each: a long merge must not keep segments from being unlinked.
     TRY_ASSIGN(const bool did, (this->*part)());
     if (did) return true;
@@ -292,6 +293,9 @@ Result<void> Maintenance::retire_extents() {
 }
 
 // ---- The filter ----
+
+// Not in a cache that fills up: its writers wait for kills, and the walk pins what is to go.
+Result<bool> Maintenance::early_filter_step() { return config_.room->is_filling() ? false : filter_step(); }
 
 Result<bool> Maintenance::filter_step() {
   const auto version = catalog_->current();

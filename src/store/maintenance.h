@@ -114,6 +114,7 @@ class Maintenance : public std::enable_shared_from_this<Maintenance> {
   struct Pick {
     std::vector<SegmentSet::Ref> sources;  // neighbours
   };
+  Result<bool> early_filter_step();
   Result<bool> filter_step();
   Result<bool> compact_step();
   // Its records that are still needed.

@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/check.h"
 #include "io/env.h"
 #include "tree/tree.h"
 
