@@ -169,6 +169,11 @@ class FileSystem {
   // create: mknod of a regular file and open of it. A file without a name: name empty (O_TMPFILE).
   Result<Attr> create(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
   Result<Attr> open(Ino ino, bool truncate, bool kill_suidgid);  // counts an open; release() takes it back
+  // The same, for reading only. If the file is small and nobody else has it open, `take` gets all of it before this returns, unless
+  // its content is probably known to the caller already, or reading it would move its time of access. What `take` got is true until
+  // it returns: the file is locked meanwhile, so it must not call this object.
+  using TakeContent = std::function<void(const Value&)>;
+  Result<Attr> open_to_read(Ino ino, const TakeContent& take);
   void release(Ino ino);  // the last one lets partial chunks go to the log, a moment later
   // At most `size` bytes at `offset`: fewer at the end of the file. Pieces, in order, to be sent as they are.
   Result<std::vector<Value>> read(Ino ino, uint64_t offset, uint64_t size);

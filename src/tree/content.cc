@@ -143,8 +143,43 @@ void kill_suidgid(format::Attributes& a) {
   if ((a.mode & S_IXGRP) != 0) a.mode &= ~uint32_t{S_ISGID};
 }
 
+Result<Attr> open(Tree& tree, Inode& inode) {
+  TRY(require_usable(inode));
+  if (tree.options.opens_counted) tree.inodes.count_open(inode);
+  tree.evictor.used(inode.ino);
+  ++tree.traffic.hits;
+  return to_attr(inode.ino, inode.attributes);
+}
+
+bool is_to_hand_over(const Tree& tree, const Inode& inode) {
+  if (inode.content_known || !require_regular(inode)) return false;
+  const format::Attributes& a = inode.attributes;
+  if (a.size == 0 || a.size > a.chunk_size()) return false;
+  // A read that the kernel answers moves no time, so where one is to move it has to reach us.
+  if (tree.options.relatime && atime_is_old(a, tree.now())) return false;
+  return tree.options.opens_counted && tree.inodes.opens(inode) == 0;
+}
+
+// Alone with the file until it is handed over: a reader whose request is on its way may keep the very page locked that the kernel is
+// given here, so there must be none, and none may come.
+Result<Attr> open_and_hand_over(Tree& tree, Inode& inode, const FileSystem::TakeContent& take) {
+  const WriteLock lock(inode.mutex);
+  const bool hand_over = is_to_hand_over(tree, inode);
+  TRY_ASSIGN(Attr attr, open(tree, inode));
+  if (!hand_over) return attr;
+  inode.content_known = true;
+  // What cannot be read is reported to who reads it.
+  const auto pieces = read_locked(tree, inode, 0, inode.attributes.size);
+  if (!pieces || pieces->size() != 1) return attr;
+  DCHECK(pieces->front().size() == attr.size);
+  take(pieces->front());
+  tree.traffic.bytes_out += attr.size;
+  return attr;
+}
+
 Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t size) {
   const InodeRef inode = tree.inodes.get(ino);
+  inode->content_known = true;
   std::vector<Value> pieces;
   bool touch = false;
   {
@@ -159,6 +194,7 @@ Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t s
 
 Result<uint64_t> write(Tree& tree, Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid) {
   const InodeRef inode = tree.inodes.get(ino);
+  inode->content_known = true;
   uint64_t chunk_size = 0;
   {
     const ReadLock lock(inode->mutex);

@@ -100,6 +100,7 @@ void FileSystem::forget(Ino ino, uint64_t count) {
   // Given only if that was the last: most calls end here, without the inode's mutex.
   const tree::InodeRef inode = tree.inodes.forget(ino, count);
   if (!inode) return;
+  inode->content_known = false;
   const ReadLock lock(inode->mutex);
   if (inode->life == tree::Life::kUnlinked && !tree.in_use(*inode)) tree.sweeper.submit(ino);
 }
@@ -163,12 +164,7 @@ Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
   Attr attr;
   {
     const ReadLock lock(inode->mutex);
-    TRY(require_usable(*inode));
-    // Under the mutex: an eviction, which holds it alone, sees the open or comes before it.
-    if (tree.options.opens_counted) tree.inodes.count_open(*inode);
-    tree.evictor.used(ino);
-    ++tree.traffic.hits;
-    attr = tree::to_attr(ino, inode->attributes);
+    TRY_ASSIGN(attr, tree::open(tree, *inode));
   }
   if (!truncate && !kill_suidgid) return attr;
   AttrChange change;
@@ -178,6 +174,17 @@ Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
   // The caller got no open, and will not give it back.
   if (!changed) release(ino);
   return changed;
+}
+
+Result<Attr> FileSystem::open_to_read(Ino ino, const TakeContent& take) {
+  tree::Tree& tree = impl_->tree;
+  tree.evictor.used_group(ino);
+  const tree::InodeRef inode = tree.inodes.get(ino);
+  {
+    const ReadLock lock(inode->mutex);
+    if (!tree::is_to_hand_over(tree, *inode)) return tree::open(tree, *inode);
+  }
+  return tree::open_and_hand_over(tree, *inode, take);
 }
 
 void FileSystem::release(Ino ino) {

@@ -57,5 +57,9 @@ count_requests() {
   stat_all
   requests_of $files 3 read_all
   requests_of $files 2 read_all
+  remount
+  stat_all
+  requests_of $files 2 read_all # the time of access is new enough: content comes with the open
+  requests_of 1 3 stat_all      # and attributes stay
 }
 in_both_modes count_requests
