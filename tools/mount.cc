@@ -165,6 +165,7 @@ Result<void> run_daemon(const Request& request, const std::shared_ptr<spdlog::lo
   auto file_system = FileSystem::open(std::move(*store), {.relatime = request.options.relatime,
                                                           .acl = request.options.acl,
                                                           .opens_counted = !request.options.no_open,
+                                                          .caller_caches = true,
                                                           .min_age_s = request.options.min_age_s,
                                                           .logger = logger});
   if (!file_system) return fail(std::move(file_system).error());

@@ -120,6 +120,8 @@ struct FsOptions {
   // False: there may be files in use that open() was not called for (-o no_open). A file without names then lives until its
   // lookup count is zero, and opens are not counted; release() is not needed, but lets partial chunks go to the log.
   bool opens_counted = true;
+  // The caller keeps what it reads, as the kernel does: chunks that are read whole are not kept here as well.
+  bool caller_caches = false;
   uint64_t min_age_s = 60;                 // cache mode: what is younger, or was changed since, is evicted last
   std::shared_ptr<spdlog::logger> logger;  // none: silent
 };

@@ -78,6 +78,8 @@ enum class Durability : uint8_t {
 struct ReadRange {
   uint64_t offset = 0;
   uint64_t length = UINT64_MAX;  // clipped to the end of the value
+  // False: what is read whole is not put into the cache of values, as whoever asks keeps it himself. A part puts all of it there.
+  bool fill_cache = true;
 };
 
 // Entries whose key starts with a prefix, in key order, as they were when the cursor was made. One thread at a time; must not

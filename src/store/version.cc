@@ -202,14 +202,15 @@ Result<Value> ValueReader::stored(const Version& version, ByteView key, const Fo
   return (*owner)->read(key, moved);
 }
 
-Result<Value> ValueReader::whole(const Version& version, ByteView key, const FoundEntry& found) {
+Result<Value> ValueReader::whole(const Version& version, ByteView key, const FoundEntry& found, bool fill_cache) {
   if (found.entry.has_small) return Value(found.entry.small, found.pin);
   // Verified when it came in.
   if (auto cached = chunks_.find(found.entry.seq)) return *cached;
   TRY_ASSIGN(auto bytes, stored(version, key, found));
   TRY_ASSIGN(auto value, log::decode_value(found.entry, std::move(bytes)));
   // A value that lies uncompressed in a slab is as good as cached.
-  if (!found.slab || found.entry.codec != format::Codec::kNone) chunks_.insert(found.entry.seq, value);
+  const bool worth_it = !found.slab || found.entry.codec != format::Codec::kNone;
+  if (fill_cache && worth_it) chunks_.insert(found.entry.seq, value);
   return value;
 }
 
@@ -225,7 +226,8 @@ Result<Value> ValueReader::extent(const Version& version, ByteView key, const fo
 
 Result<Value> ValueReader::read(const Version& version, ByteView key, const FoundEntry& found, ReadRange range) {
   auto result = [&]() -> Result<Value> {
-    TRY_ASSIGN(auto value, whole(version, key, found));
+    const bool in_part = range.offset != 0 || range.length < found.entry.raw_length;
+    TRY_ASSIGN(auto value, whole(version, key, found, range.fill_cache || in_part));
     uint64_t size = value.size();
     if (found.entry.type == format::RecordType::kExtent) {
       TRY_ASSIGN(auto pointer, format::decode_extent_pointer(value.view()));
@@ -246,7 +248,7 @@ Result<Value> ValueReader::read(const Version& version, ByteView key, const Foun
 
 Result<uint64_t> ValueReader::size(const Version& version, ByteView key, const FoundEntry& found) {
   if (found.entry.type != format::RecordType::kExtent) return found.entry.raw_length;
-  TRY_ASSIGN(auto value, whole(version, key, found));
+  TRY_ASSIGN(auto value, whole(version, key, found, true));
   TRY_ASSIGN(auto pointer, format::decode_extent_pointer(value.view()));
   return pointer.length;
 }

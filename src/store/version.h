@@ -105,7 +105,7 @@ class ValueReader {
   // written there.
   Result<Value> stored(const Version& version, ByteView key, const FoundEntry& found);
   Result<Value> extent(const Version& version, ByteView key, const format::ExtentPointer& pointer, ReadRange range);
-  Result<Value> whole(const Version& version, ByteView key, const FoundEntry& found);
+  Result<Value> whole(const Version& version, ByteView key, const FoundEntry& found, bool fill_cache);
 
   const std::shared_ptr<const SegmentFiles> files_;
   // By sequence number, so it serves all versions.

@@ -51,7 +51,8 @@ Result<std::vector<Value>> read_locked(const Tree& tree, const Inode& inode, uin
     const uint64_t index = offset >> a.chunk_bits;
     const uint64_t begin = offset & (a.chunk_size() - 1);
     const uint64_t length = std::min(a.chunk_size() - begin, end - offset);
-    TRY(read_chunk(tree, inode, index, {.offset = begin, .length = length}, pieces));
+    const ReadRange range{.offset = begin, .length = length, .fill_cache = !tree.options.caller_caches};
+    TRY(read_chunk(tree, inode, index, range, pieces));
     offset += length;
   }
   return pieces;

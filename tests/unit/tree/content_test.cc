@@ -515,5 +515,105 @@ TEST_F(Content, AStoredChunkThatIsTooLongIsDamageForWhoWritesIntoIt) {
   EXPECT_EQ(stat(ino).size, kChunk + 100);
 }
 
+class HandedOver : public TreeFixture {
+ public:
+  HandedOver() {
+    unmount();
+    fs_options_.relatime = false;
+    mount();
+  }
+  // What comes with an open that is for reading, or "-".
+  std::string open(Ino ino) {
+    std::string got = "-";
+    ok(fs_->open_to_read(ino, [&got](const Value& content) { got = content.view(); }));
+    return got;
+  }
+  // With one lookup counted, and unknown to whoever counted it.
+  Ino unknown_file(std::string_view content) {
+    const Ino f = file(kRootIno, "f", content);
+    fs_->forget(f, 1);
+    return look();
+  }
+  Ino look() { return ok(fs_->lookup(kRootIno, "f")).ino; }
+};
+
+TEST_F(HandedOver, ASmallFileComesWithItsFirstOpen) {
+  for (const std::string& content : {std::string("content"), std::string(kChunk, 'c')}) {
+    const Ino f = unknown_file(content);
+    EXPECT_EQ(open(f), content);
+    EXPECT_EQ(open(f), "-") << "open already";
+    fs_->release(f);
+    fs_->release(f);
+    EXPECT_EQ(open(f), "-") << "was handed over";
+    fs_->release(f);
+    fs_->forget(f, 1);
+    look();
+    EXPECT_EQ(open(f), content) << "forgotten in between";
+    fs_->release(f);
+    fs_->forget(f, 1);
+    ok(fs_->unlink(kRootIno, "f"));
+  }
+}
+
+TEST_F(HandedOver, WhatIsNotInTheLogYetComesToo) {
+  const Ino f = unknown_file("one");
+  ok(fs_->open(f, false, false));
+  write(f, 3, " two");
+  fs_->release(f);
+  fs_->forget(f, 1);
+  look();
+  EXPECT_EQ(open(f), "one two");
+}
+
+TEST_F(HandedOver, NotWhileOpenNorWhatIsKnownOrLargeOrEmpty) {
+  const Ino f = unknown_file("content");
+  ok(fs_->open(f, false, false));
+  EXPECT_EQ(open(f), "-") << "somebody may be writing";
+  fs_->release(f);
+  fs_->release(f);
+  EXPECT_EQ(read(f), "content");
+  EXPECT_EQ(open(f), "-") << "was read";
+  fs_->release(f);
+  ok(fs_->unlink(kRootIno, "f"));
+  const Ino made = file(kRootIno, "f", "content");
+  EXPECT_EQ(open(made), "-") << "was written";
+  fs_->release(made);
+  ok(fs_->unlink(kRootIno, "f"));
+  EXPECT_EQ(open(unknown_file(std::string(kChunk + 1, 'c'))), "-") << "two chunks";
+  ok(fs_->unlink(kRootIno, "f"));
+  EXPECT_EQ(open(unknown_file("")), "-");
+  const Ino d = dir(kRootIno, "d");
+  EXPECT_EQ(open(d), "-");
+}
+
+TEST_F(HandedOver, AReadThatMovesTheTimeOfAccessHasToCome) {
+  unmount();
+  fs_options_.relatime = true;
+  mount();
+  const Ino f = unknown_file("content");
+  EXPECT_EQ(open(f), "-");
+  tick();
+  EXPECT_EQ(read(f), "content");
+  EXPECT_EQ(stat(f).atime.seconds, env_->now().seconds);
+  fs_->release(f);
+  fs_->forget(f, 1);
+  look();
+  EXPECT_EQ(open(f), "content");
+  fs_->release(f);
+  fs_->forget(f, 1);
+  look();
+  tick(24 * 3600);
+  EXPECT_EQ(open(f), "-");
+}
+
+TEST_F(HandedOver, WhatCannotBeReadIsForTheReaderToSee) {
+  const Ino f = unknown_file(std::string(3000, 'x'));
+  remount();
+  look();
+  for (const std::string& name : env_->list("/store/segments")) env_->set_unreadable("/store/segments/" + name, 0, 16);
+  EXPECT_EQ(open(f), "-");
+  EXPECT_FALSE(fs_->read(f, 0, 3000));
+}
+
 }  // namespace
 }  // namespace cairn
