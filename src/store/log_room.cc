@@ -1,5 +1,8 @@
 // The half of LogWriter that is about room: beginning an operation, waiting for space, files for segments to come.
+#include <string>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/try.h"
@@ -204,11 +207,20 @@ format::SegmentHeader LogWriter::prepared_header(SegmentId id, uint64_t salt) co
 
 void LogWriter::prepare_job() {
   const format::SegmentHeader header = prepared_header(catalog_->new_segment_id(), config_.env->random());
+  const std::string name = format::segment_file_name(header.id);
   Room::Use use = Room::Use::kGrow;
+  bool older_first = false;
   {
     MutexLock lock(mu_);
     use = prepare_use_;
+    // The erases in older ones are what makes room on a full disk: with a file for this one there might be none for them, ever.
+    older_first = disk_full_ && !sealing_.empty();
   }
+  const auto make = [&]() -> Result<log::PreparedFile> {
+    if (older_first)
+      return fail(ErrorCode::kNoSpace, fmt::format("no room for {} on the disk before older ones", name));
+    return log::prepare_segment_file(*config_.files->directory, header);
+  };
   // Room first, then the file: what is allocated never exceeds what is accounted for (hazard 24).
   Result<log::PreparedFile> file = fail(no_room(*config_.room));
   RoomClaim claim;
@@ -217,7 +229,7 @@ void LogWriter::prepare_job() {
   const uint64_t charge = Room::charge(config_.superblock.segment_size);
   if (config_.room->take(charge, use)) {
     claim = RoomClaim(config_.room.get(), charge);
-    file = log::prepare_segment_file(*config_.files->directory, header);
+    file = make();
     // The disk is full although the limit is not: only what frees space may use the reserve.
     from_reserve = !file && file.error().code == ErrorCode::kNoSpace && use != Room::Use::kGrow && config_.reserve &&
                    durable_mode_;
@@ -225,7 +237,7 @@ void LogWriter::prepare_job() {
     // A cache goes on without a file; its room stays taken for the one that will be made.
     if (!file && !durable_mode_) {
       in_memory = file.error();
-      file = log::PreparedFile{header.id, header.salt, format::segment_file_name(header.id), nullptr};
+      file = log::PreparedFile{header.id, header.salt, name, nullptr};
     }
   }
   MutexLock lock(mu_);

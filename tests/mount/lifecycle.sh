@@ -22,6 +22,8 @@ ended_by_a_crash() {
     echo "$signal" >"$mnt/$signal"
     kill -s "$signal" "$(daemon_pid)"
     wait_for_lock
+    # The lock may go a moment before the connection: a request in between is broken off, in other words.
+    if ls "$mnt" >"$work/ls.out" 2>&1; then fail "ls of $mnt without a daemon: $(cat "$work/ls.out")"; fi
     fails_with "not connected" ls "$mnt"
     cairnfs umount "$mnt"
     mount_store
