@@ -23,6 +23,7 @@ constexpr uint64_t kFirstRetryMs = 500;                // between two attempts, 
 constexpr uint64_t kLastRetryMs = 16 * kFirstRetryMs;  // up to this
 constexpr uint64_t kLogAgainMs = 60'000;               // a full disk that evictions keep usable comes and goes
 constexpr uint64_t kSegmentsAhead = 3;  // to fit a full disk at first: those to come, and what erasing takes
+constexpr uint64_t kTopsUp = 2;         // segments
 static_assert(kMaxSealing >= 1 && kFirstRetryMs > 0 && kFirstRetryMs <= kLastRetryMs);
 
 }  // namespace
@@ -71,6 +72,7 @@ void LogWriter::note_written() {
   degraded_.reset();
   disk_full_ = shortage_due_ = false;
   config_.room->end_shortage();
+  tops_up_ = 0;
   kept_for_erases_ = false;
   retry_ms_ = 0;
   if (std::exchange(degraded_logged_, false)) config_.logger->warn("writing_resumed last_segment={}", last_log_.value);
@@ -87,6 +89,14 @@ void LogWriter::note_shortage(uint64_t segments) {
   if (std::exchange(shortage_due_, false)) segments += kSegmentsAhead;
   kept_for_erases_ = true;
   config_.room->add_shortage(segments * Room::charge(config_.superblock.segment_size));
+}
+
+// All that was to be evicted has come back and still no segment fits: what is free lies a little below one, as tables and what was
+// compacted took the rest. A few times only: where evictions do not help (a quota, others who fill what comes free) they end.
+void LogWriter::top_up_shortage() {
+  if (!disk_full_ || shortage_due_ || config_.room->shortage() > 0 || tops_up_ == kTopsUp) return;
+  ++tops_up_;
+  note_shortage(1);
 }
 
 void LogWriter::schedule_retry() {
@@ -120,6 +130,7 @@ void LogWriter::retry_job() {
   if (done) note_written();
   retrying_ = false;
   if (!degraded_) return;
+  if (!done) top_up_shortage();
   // What is open has no file either, but the next has: so it is sealed, into one of its own.
   if (done && disk_full_ && prepared_ && prepared_->file && !stopping_) force_seal();
   schedule_retry();  // an error was noted by who met it

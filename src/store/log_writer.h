@@ -236,6 +236,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   void request_retry() REQUIRES(mu_);
   void retry_job() EXCLUDES(mu_);
   Result<void> await_reserve(const std::string& name) const;
+  void top_up_shortage() REQUIRES(mu_);
   [[nodiscard]] log::SegmentWriter::Spare spare_for_seal() const;
   Result<void> make_prepared_file() REQUIRES(mu_);
   [[nodiscard]] size_t max_sealing() const REQUIRES(mu_);
@@ -303,6 +304,7 @@ class LogWriter : public std::enable_shared_from_this<LogWriter> {
   uint64_t retry_ms_ GUARDED_BY(mu_) = 0;  // until the next attempt
   bool retry_scheduled_ GUARDED_BY(mu_) = false;
   // The disk was found full, and files are evicted for what it does not take. Changed with mu_.
+  uint64_t tops_up_ GUARDED_BY(mu_) = 0;  // see top_up_shortage(); since the disk took all there was
   std::atomic<bool> disk_full_ = false;
   bool shortage_due_ GUARDED_BY(mu_) = false;  // nobody has written since: nothing is evicted for readers
   // On a full disk: what is left of the open segment is for erases until those who evict have answered.

@@ -162,6 +162,21 @@ TEST_F(DegradedTest, OnADiskThatOthersFillOldFilesMakeRoomForNewOnes) {
   mount();
 }
 
+// Whatever is left of the disk at first, and however what runs in the background is ordered.
+TEST_F(DegradedTest, OnADiskThatOthersFillAFastWriterIsNotRefused) {
+  for (uint64_t left = 0; left < 48; left += 2) {
+    SCOPED_TRACE(fmt::format("{} pages were left", left));
+    start_anew();
+    add_many(11, 20);
+    settle();
+    env_->set_capacity(env_->used() + left * io::kBlockSize);
+    add_many(21, 150);
+    wait_for_retries();
+    EXPECT_FALSE(stats().degraded) << stats().degraded_reason;
+    if (HasFailure()) return;
+  }
+}
+
 TEST_F(DegradedTest, ACrashMeanwhileLeavesWholeFilesOrPrefixes) {
   for (uint64_t last = 21; last <= 50; ++last) {
     SCOPED_TRACE(last);
