@@ -39,8 +39,11 @@ struct Options {
   bool read_only = false;              // fsck, inspection: nothing is written, recovery happens in memory
   uint64_t commit_interval_ms = 1000;  // cas mode: bounds what a crash loses of what was not synced; 0 = only on sync
   uint64_t block_cache_bytes = 32ull << 20;  // index blocks
-  uint64_t chunk_cache_bytes = 64ull << 20;  // decompressed values
-  uint64_t filter_bytes = 32ull << 20;       // one filter over all keys; a store with too many keys for it goes without
+  uint64_t chunk_cache_bytes = 64ull << 20;  // values, decompressed and verified
+  // Values are read from the disk past the kernel's page cache, so that nothing is held there and in chunk_cache_bytes at once: for
+  // a program that gives the cache the memory it has. Not for a mount, whose readers have the kernel's cache and read-ahead.
+  bool direct_reads = false;
+  uint64_t filter_bytes = 32ull << 20;  // one filter over all keys; a store with too many keys for it goes without
   // Goes into the lock file; a line of it is shown, escaped.
   std::string owner;                       // shown to whoever finds the store locked, e.g. the mount point
   std::shared_ptr<spdlog::logger> logger;  // none: silent

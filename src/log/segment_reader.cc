@@ -88,20 +88,30 @@ Result<void> copy_raw(const format::Record& piece, uint64_t begin, uint64_t end,
 
 }  // namespace
 
-Result<Value> read_record(const io::File& file, const std::string& name, uint64_t salt, SegmentId segment, ByteView key,
-                          const format::IndexEntry& entry) {
+Result<Value> read_record(const RecordSource& source, ByteView key, const format::IndexEntry& entry) {
+  const auto& [file, name, salt, segment, buffers, direct] = source;
   const uint64_t length = format::record_size(key.size(), entry.stored_length);
-  // One pread for header, key and value: the index knows how long they are.
   if (length > kTrustedLength) TRY(expect_room(file, name, entry.offset, length));
-  TRY_ASSIGN(auto buffer, allocate(length));
-  TRY_ASSIGN(const size_t got, file.pread(entry.offset, {buffer.get(), length}));
-  auto record = format::decode_record({buffer.get(), got}, {salt, segment, entry.offset});
+  // One pread for header, key and value: the index knows how long they are. Of whole blocks, where the file wants that.
+  const uint64_t unit = direct ? io::kBlockSize : 1;
+  const uint64_t before = entry.offset % unit;
+  const uint64_t wanted = (before + length + unit - 1) / unit * unit;
+  const bool small = length < io::BufferPool::kSmallest;
+  TRY_ASSIGN(auto buffer,
+             small && !direct ? allocate(wanted) : buffers.take(std::max<uint64_t>(wanted, io::BufferPool::kSmallest)));
+  TRY_ASSIGN(const size_t got, file.pread(entry.offset - before, {buffer.get(), wanted}));
+  const ByteView bytes = ByteView(buffer.get(), std::min<uint64_t>(got, before + length)).substr(std::min(got, before));
+  auto record = format::decode_record(bytes, {salt, segment, entry.offset});
   if (!record) return corrupt(name, entry.offset, record.error().message);
   if (const char* what = disagreement(*record, key, entry)) return corrupt(name, entry.offset, what);
   if (!format::value_verifies(record->header, record->stored)) {
     return corrupt(name, entry.offset, "value: checksum mismatch");
   }
-  return Value(record->stored, std::move(buffer));
+  if (!small || !direct) return Value(record->stored, std::move(buffer));
+  // Out of the blocks that it shares: held by a cache they would be several times as large.
+  TRY_ASSIGN(auto own, allocate(record->stored.size()));
+  std::memcpy(own.get(), record->stored.data(), record->stored.size());
+  return Value({own.get(), record->stored.size()}, own);
 }
 
 Result<Value> decode_value(const format::IndexEntry& entry, Value stored, uint32_t max_raw_length) {

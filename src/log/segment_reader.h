@@ -10,16 +10,26 @@
 #include "cairn/result.h"
 #include "format/segment.h"
 #include "format/table.h"
+#include "io/buffer_pool.h"
 #include "io/env.h"
 
 namespace cairn::log {
 
+// A segment's file that is open, and what its records are bound to.
+struct RecordSource {
+  const io::File& file;
+  const std::string& name;  // for messages
+  uint64_t salt;
+  SegmentId segment;
+  io::BufferPool& buffers;
+  bool direct = false;  // the file is open for direct I/O: whole blocks are read
+};
+
 // Reads the record that `entry` describes (entry.offset, lengths, checksum) with one pread, and verifies: header
-// checksum (salt, `segment`, offset), that key, sequence, lengths and value checksum agree with `key` and `entry`, and
-// the value's checksum. Returns the stored bytes (not decompressed). `name` is for messages. kCorrupt if anything
-// disagrees; kIo as the file says.
-Result<Value> read_record(const io::File& file, const std::string& name, uint64_t salt, SegmentId segment, ByteView key,
-                          const format::IndexEntry& entry);
+// checksum (salt, segment, offset), that key, sequence, lengths and value checksum agree with `key` and `entry`, and
+// the value's checksum. Returns the stored bytes (not decompressed). kCorrupt if anything disagrees; kIo as the file
+// says; kOutOfMemory.
+Result<Value> read_record(const RecordSource& source, ByteView key, const format::IndexEntry& entry);
 
 // Decompresses what read_record() or a slab gave, or returns it as it is. kCorrupt, also when the entry claims more
 // than `max_raw_length` bytes (what the caller can be asked to hold, for example the chunk size); kOutOfMemory.

@@ -160,12 +160,14 @@ Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const
   return lock;
 }
 
-Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory,
-                                                               size_t block_cache_bytes) {
+Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory, size_t block_cache_bytes,
+                                                               bool direct_reads) {
   auto files = std::make_shared<SegmentFiles>();
   TRY_ASSIGN(files->directory, directory.open_dir(format::kSegmentsDir));
   files->files = std::make_shared<io::FileCache>();
   files->blocks = std::make_shared<index::BlockCache>(block_cache_bytes);
+  files->buffers = std::make_shared<io::BufferPool>();
+  files->direct_reads = direct_reads;
   return std::shared_ptr<const SegmentFiles>(std::move(files));
 }
 

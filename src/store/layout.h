@@ -36,8 +36,8 @@ Result<std::unique_ptr<io::FileLock>> lock_store(io::Directory& directory, const
                                                  const std::string& owner);
 
 // segments/ with its caches.
-Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory,
-                                                               size_t block_cache_bytes);
+Result<std::shared_ptr<const SegmentFiles>> open_segment_files(const io::Directory& directory, size_t block_cache_bytes,
+                                                               bool direct_reads = false);
 
 // Reads the liveness map as of `version`: bits into `liveness`; the header, or one that covers nothing if there is no map.
 // A bitmap of which neither copy can be read leaves its segment all live: `damaged` (may be empty) is told.

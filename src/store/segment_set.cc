@@ -49,8 +49,9 @@ Result<std::shared_ptr<const index::Table>> Segment::footer() const {
 }
 
 Result<Value> Segment::read(ByteView key, const format::IndexEntry& entry) const {
-  TRY_ASSIGN(auto handle, file());
-  return log::read_record(*handle, name_, meta_.salt, meta_.id, key, entry);
+  const bool direct = files_->direct_reads;
+  TRY_ASSIGN(auto handle, files_->files->open(*files_->directory, file_name_, {io::OpenMode::kRead, direct}));
+  return log::read_record({*handle, name_, meta_.salt, meta_.id, *files_->buffers, direct}, key, entry);
 }
 
 Result<void> Segment::find_punched() const {

@@ -14,6 +14,7 @@
 #include "index/block_cache.h"
 #include "index/manifest.h"
 #include "index/table.h"
+#include "io/buffer_pool.h"
 #include "io/env.h"
 #include "io/file_cache.h"
 
@@ -24,6 +25,8 @@ struct SegmentFiles {
   std::shared_ptr<io::Directory> directory;  // segments/
   std::shared_ptr<io::FileCache> files;
   std::shared_ptr<index::BlockCache> blocks;
+  std::shared_ptr<io::BufferPool> buffers;  // for large values
+  bool direct_reads = false;                // of records: Options::direct_reads
 };
 
 // A sealed segment of any kind (or, with `meta.file_size` 0, the open one, whose bytes are in a slab). Immutable and

@@ -131,7 +131,8 @@ Result<void> start_writing(Store::Impl& impl, const store::Recovered& recovered)
 }
 
 Result<void> open_directories(Store::Impl& impl, const std::string& path) {
-  TRY_ASSIGN(impl.files, store::open_segment_files(*impl.directory, impl.options.block_cache_bytes));
+  TRY_ASSIGN(impl.files,
+             store::open_segment_files(*impl.directory, impl.options.block_cache_bytes, impl.options.direct_reads));
   auto index_directory = impl.directory->open_dir(index::kIndexDir);
   if (!index_directory && index_directory.error().code == ErrorCode::kNotFound)
     return fail(ErrorCode::kCorrupt,

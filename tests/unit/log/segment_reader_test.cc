@@ -22,15 +22,52 @@ class ReadRecord : public testing::Test {
     file_.bytes() = log_.bytes();
   }
   Result<Value> read(ByteView key = "alpha") {
-    return read_record(file_, "7.seg", log_.header().salt, log_.header().id, key, entry_);
+    const std::string name = "7.seg";
+    const log::RecordSource source{file_, name, log_.header().salt, log_.header().id, *buffers_, direct_};
+    return read_record(source, key, entry_);
   }
 
   test::SegmentImageBuilder log_;
   test::MemoryFile file_;
   format::IndexEntry entry_;
+  std::shared_ptr<io::BufferPool> buffers_ = std::make_shared<io::BufferPool>();
+  bool direct_ = false;
 };
 
 TEST_F(ReadRecord, GivesTheStoredBytes) { EXPECT_EQ(read()->view(), Bytes(3000, 'a')); }
+
+TEST_F(ReadRecord, GivesTheSameByDirectReads) {
+  direct_ = true;
+  const auto value = read();
+  EXPECT_EQ(value->view(), Bytes(3000, 'a'));
+  EXPECT_EQ(value->pin().use_count(), 1) << "no blocks are held";
+  EXPECT_EQ(buffers_->idle_bytes(), io::BufferPool::kSmallest);
+
+  entry_.offset += 8;
+  EXPECT_EQ(read().error().code, ErrorCode::kCorrupt);
+  entry_.offset = uint64_t{1} << 60;
+  EXPECT_EQ(read().error().code, ErrorCode::kCorrupt);
+}
+
+// Also records that begin and end inside blocks, and the last of a file that ends inside one.
+TEST_F(ReadRecord, ReadsLargeValuesIntoRecycledBuffers) {
+  for (const size_t size : {io::BufferPool::kSmallest - 100, io::BufferPool::kSmallest, size_t{1} << 20}) {
+    test::SegmentImageBuilder log;
+    log.put("alpha", Bytes(3001, 'a')).put("large", Bytes(size, 'l'));
+    const auto& record = log.records()[1];
+    entry_.seq = record.seq;
+    entry_.offset = record.offset;
+    entry_.stored_length = entry_.raw_length = static_cast<uint32_t>(size);
+    entry_.value_checksum = format::checksum(record.value);
+    file_.bytes() = log.bytes();
+    for (const bool direct : {false, true, false, true}) {
+      direct_ = direct;
+      EXPECT_EQ(read("large")->view(), Bytes(size, 'l')) << size << " " << direct;
+    }
+    file_.bytes()[record.offset + 100] ^= 1;
+    EXPECT_EQ(read("large").error().code, ErrorCode::kCorrupt);
+  }
+}
 
 TEST_F(ReadRecord, EveryFlippedBitIsCorrupt) {
   const auto& record = log_.records()[0];

@@ -1,17 +1,21 @@
 // engine DIRECTORY: puts, gets, misses and scans of blobs, and the mix of a blob cache, beside what else keeps blobs.
 //
-// For each size of value and number of threads, every round makes a new store of each peer in DIRECTORY, in turn (A B A B): puts
-// all values and makes them durable, reads them once, gets some at random, asks for some that are not there, and scans. Values
-// are random bytes; every byte that is got is looked at. The mix: a tenth of the operations puts 1 MiB, of the others half asks for one of
-// the newest, half for what was never there, in a cache of --limit bytes. The table shows medians of operations a second and,
-// within each round, our rate relative to the best of the others.
+// For each size of value and number of threads, every round makes a new store of each peer in DIRECTORY, in turn (A B A B), in a
+// process of its own: puts all values and makes them durable, reads them once, gets some at random, asks for some that are not
+// there, and scans. Values are random bytes; every byte that is got is looked at. They fit in memory: --cache bytes for a peer that has
+// a cache of its own, and everybody has the page cache.
+// The mix: a tenth of the operations puts 1 MiB, of the others half asks for one of the newest half of what fits, half for what
+// was never there, in a cache of --limit bytes, by a process that has --memory bytes for everything, page cache included (a cgroup).
+// The table shows medians of operations a second and, within each round, our rate relative to the best of the others.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,6 +26,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "tools/bench/engine/child.h"
 #include "tools/bench/engine/peer.h"
 
 namespace cairn::bench {
@@ -32,11 +37,16 @@ using Clock = std::chrono::steady_clock;
 
 struct Settings {
   std::string directory, json;
+  std::vector<std::string> peers;  // none: all
   std::vector<uint64_t> sizes = {4 << 10, 64 << 10, 1 << 20, 16 << 20};
   std::vector<unsigned> threads = {1, 4};
   uint64_t bytes = 256 << 20;   // of all values of a store, at most
   uint64_t values = 20000;      // at most
-  uint64_t limit = 1ull << 30;  // of the caches of the mix, bytes
+  uint64_t cache = 384 << 20;   // of peers that have one, bytes
+  uint64_t limit = 1ull << 30;  // of the caches of the mix on disk, bytes
+  uint64_t memory = 512 << 20;  // of the process of the mix, with its page cache, bytes; 0: all there is
+  uint64_t mix_cache = 0;       // of it, for caches of the peers' own
+  bool direct = false;          // ours reads past the page cache
   uint64_t mix = 6000;          // operations of it
   unsigned rounds = 3;
 };
@@ -46,15 +56,18 @@ using Rates = std::map<std::string, std::map<std::string, std::vector<double>>>;
 
 std::atomic<uint64_t> looked_at = 0;
 
-// Reads every word, so that nobody is praised for not having fetched the bytes.
+// Reads every word, so that nobody is praised for not having fetched the bytes. As vectors that the processor has, four at a time,
+// so that it is memory that is waited for and not this loop: word by word it took five times as long.
 void look(std::string_view value) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i + 8 <= value.size(); i += 8) {
-    uint64_t word = 0;
-    value.copy(reinterpret_cast<char*>(&word), sizeof word, i);
-    sum ^= word;
+  using Words [[gnu::vector_size(16)]] = uint64_t;
+  Words a = {}, b = {}, c = {}, d = {};
+  for (size_t i = 0; i + 64 <= value.size(); i += 64) {
+    Words words[4];
+    std::memcpy(words, value.data() + i, sizeof words);
+    a ^= words[0], b ^= words[1], c ^= words[2], d ^= words[3];
   }
-  looked_at += sum & 1;
+  const Words sum = a ^ b ^ c ^ d;
+  looked_at += (sum[0] ^ sum[1]) & 1;
 }
 
 std::string key_of(uint64_t number) { return fmt::format("blob-{:012}", number); }
@@ -102,62 +115,81 @@ double rate_of(uint64_t count, unsigned threads, const Operation& operation, con
 
 uint64_t scrambled(uint64_t i) { return (i + 1) * 0x9E3779B97F4A7C15ull; }
 
-void run_blobs(const Settings& s, uint64_t size, unsigned threads, const PeerKind& kind, Rates& rates) {
-  const fs::path directory = fs::path(s.directory) / fmt::format("engine.{}", ::getpid());
-  fs::create_directories(directory);
-  {
-    const uint64_t count = std::clamp<uint64_t>(s.bytes / size, 1, s.values);
-    const Values values(size);
-    const auto peer = kind.make(directory);
-    const auto note = [&](const char* what, double rate) {
-      rates[fmt::format("{} {} KiB, {} threads", what, size >> 10, threads)][kind.name].push_back(rate);
-    };
-    note("put", rate_of(
-                    count, threads, [&](uint64_t i) { peer->put(key_of(i), values.make(i)); }, [&] { peer->sync(); }));
-    const auto get = [&](uint64_t i) {
-      if (!peer->get(key_of(scrambled(i) % count), look)) throw std::runtime_error("a value is missing");
-    };
-    const uint64_t gets = std::clamp<uint64_t>(4 * s.bytes / size, 64, s.values);
-    for (uint64_t i = 0; i < count; ++i) peer->get(key_of(i), look);  // what can be in memory is, for everybody
-    note("get", rate_of(gets, threads, get));
-    note("miss", rate_of(s.values, threads, [&](uint64_t i) {
-           if (peer->get(key_of(count + scrambled(i) % s.values), look))
-             throw std::runtime_error("a value from nowhere");
-         }));
-    uint64_t seen = 0;
-    const double scans =
-        rate_of(1, 1, [&](uint64_t) { peer->scan([&seen](std::string_view value) { look(value), ++seen; }); });
-    if (seen != count) throw std::runtime_error(fmt::format("{}: a scan saw {} of {}", kind.name, seen, count));
-    note("scan", scans * static_cast<double>(count));
+// A new and empty directory, which goes with the object.
+class Scratch {
+ public:
+  explicit Scratch(const std::string& in) : path_(fs::path(in) / fmt::format("engine.{}", ::getpid())) {
+    fs::create_directories(path_);
   }
-  fs::remove_all(directory);
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  [[nodiscard]] std::string path() const { return path_.string(); }
+
+ private:
+  fs::path path_;
+};
+
+// Nothing if the peer is not built in.
+Figures run_blobs(const Settings& s, uint64_t size, unsigned threads, const PeerKind& kind) {
+  const Scratch scratch(s.directory);
+  const uint64_t count = std::clamp<uint64_t>(s.bytes / size, 1, s.values);
+  const Values values(size);
+  const auto peer = kind.make({.directory = scratch.path(), .cache = s.cache, .direct = s.direct});
+  if (!peer) return {};
+  Figures figures;
+  const auto note = [&](const char* what, double rate) {
+    figures[fmt::format("{} {} KiB, {} threads", what, size >> 10, threads)] = rate;
+  };
+  note("put", rate_of(
+                  count, threads, [&](uint64_t i) { peer->put(key_of(i), values.make(i)); }, [&] { peer->sync(); }));
+  const auto get = [&](uint64_t i) {
+    if (!peer->get(key_of(scrambled(i) % count), look)) throw std::runtime_error("a value is missing");
+  };
+  const uint64_t gets = std::clamp<uint64_t>(4 * s.bytes / size, 64, s.values);
+  for (uint64_t i = 0; i < count; ++i) peer->get(key_of(i), look);  // what can be in memory is, for everybody
+  note("get", rate_of(gets, threads, get));
+  note("miss", rate_of(s.values, threads, [&](uint64_t i) {
+         if (peer->get(key_of(count + scrambled(i) % s.values), look)) throw std::runtime_error("a value from nowhere");
+       }));
+  uint64_t seen = 0;
+  const double scans =
+      rate_of(1, 1, [&](uint64_t) { peer->scan([&seen](std::string_view value) { look(value), ++seen; }); });
+  if (seen != count) throw std::runtime_error(fmt::format("{}: a scan saw {} of {}", kind.name, seen, count));
+  note("scan", scans * static_cast<double>(count));
+  return figures;
 }
 
-void run_mix(const Settings& s, const std::string& name,
-             const std::function<std::unique_ptr<Peer>(const std::string&)>& make, Rates& rates) {
-  const fs::path directory = fs::path(s.directory) / fmt::format("engine.{}", ::getpid());
-  fs::create_directories(directory);
-  {
-    const auto peer = make(directory);
-    if (!peer) return;
-    const Values values(1 << 20);
-    const uint64_t fill = s.limit >> 20;  // more than fits: what is measured is a full cache
-    for (uint64_t i = 0; i < fill; ++i) peer->put(key_of(i), values.make(i));
-    std::atomic<uint64_t> newest = fill;
-    const uint64_t near = fill / 2;
-    rates["blob-cache mix"][name].push_back(rate_of(s.mix, 4, [&](uint64_t i) {
-      const uint64_t dice = scrambled(i) >> 32;
-      if (dice % 100 < 10) {
-        const uint64_t number = newest++;
-        peer->put(key_of(number), values.make(number));
-      } else if (dice % 100 < 55) {
-        peer->get(key_of(newest - 8 - dice / 100 % near), look);
-      } else {
-        peer->get(key_of((1ull << 39) + dice), look);
-      }
-    }));
-  }
-  fs::remove_all(directory);
+Figures run_mix(const Settings& s, const PeerKind& kind) {
+  const Scratch scratch(s.directory);
+  const uint64_t cache = s.mix_cache != 0 ? s.mix_cache : s.memory != 0 ? s.memory / 2 : s.cache;
+  const auto peer = kind.make({.directory = scratch.path(), .cache = cache, .direct = s.direct, .limit = s.limit});
+  if (!peer) return {};
+  const Values values(1 << 20);
+  const uint64_t fill = s.limit >> 20;  // more than fits: what is measured is a full cache
+  for (uint64_t i = 0; i < fill; ++i) peer->put(key_of(i), values.make(i));
+  std::atomic<uint64_t> newest = fill;
+  std::atomic<uint64_t> hits = 0;
+  std::atomic<uint64_t> asked = 0;
+  const uint64_t near = fill / 2;
+  const double rate = rate_of(s.mix, 4, [&](uint64_t i) {
+    const uint64_t dice = scrambled(i) >> 32;
+    if (dice % 100 < 10) {
+      const uint64_t number = newest++;
+      peer->put(key_of(number), values.make(number));
+    } else if (dice % 100 < 55) {
+      ++asked;
+      hits += peer->get(key_of(newest - 8 - dice / 100 % near), look) ? 1 : 0;
+    } else {
+      peer->get(key_of((1ull << 39) + dice), look);
+    }
+  });
+  // A cache that has lost what it was just given would be fast.
+  if (hits * 100 < asked * 99) throw std::runtime_error(fmt::format("{}: {} of {} hits", kind.name, hits, asked));
+  return {{"blob-cache mix", rate}};
 }
 
 double median(std::vector<double> values) {
@@ -165,9 +197,8 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void print_table(const Rates& rates, const std::vector<std::string>& order) {
-  for (const std::string& what : order) {
-    const auto& by_peer = rates.at(what);
+void print_table(const Rates& rates, const std::set<std::string>& only_shown) {
+  for (const auto& [what, by_peer] : rates) {
     const auto ours = by_peer.find("cairn");
     std::vector<double> ratios;
     std::string line = fmt::format("| {:28}", what);
@@ -175,8 +206,8 @@ void print_table(const Rates& rates, const std::vector<std::string>& order) {
     for (size_t round = 0; ours != by_peer.end() && by_peer.size() > 1 && round < ours->second.size(); ++round) {
       double best = 0;
       for (const auto& [peer, samples] : by_peer)
-        if (peer != "cairn" && peer != "lmdb") best = std::max(best, samples[round]);
-      ratios.push_back(ours->second[round] / best);
+        if (peer != "cairn" && !only_shown.contains(peer)) best = std::max(best, samples[round]);
+      if (best > 0) ratios.push_back(ours->second[round] / best);
     }
     fmt::print("{} | {} |\n", line, ratios.empty() ? "-" : fmt::format("{:.2f}", median(ratios)));
   }
@@ -184,19 +215,24 @@ void print_table(const Rates& rates, const std::vector<std::string>& order) {
 
 void run(const Settings& s) {
   Rates rates;
-  std::vector<std::string> order;
+  std::set<std::string> only_shown;
+  const auto wanted = [&s](const std::string& peer) {
+    return s.peers.empty() || std::find(s.peers.begin(), s.peers.end(), peer) != s.peers.end();
+  };
+  const auto note = [&](const PeerKind& kind, uint64_t memory, const std::function<Figures()>& measure) {
+    if (!wanted(kind.name)) return;
+    if (!kind.counts) only_shown.insert(kind.name);
+    for (const auto& [what, rate] : in_child(memory, measure)) rates[what][kind.name].push_back(rate);
+  };
   for (unsigned round = 0; round < s.rounds; ++round) {
     for (const uint64_t size : s.sizes)
       for (const unsigned threads : s.threads)
-        for (const PeerKind& kind : peers()) run_blobs(s, size, threads, kind, rates);
-    run_mix(
-        s, "cairn", [&s](const std::string& d) { return make_cairn_cache(d, s.limit); }, rates);
-    run_mix(
-        s, "rocksdb-fifo", [&s](const std::string& d) { return make_rocksdb_fifo(d, s.limit); }, rates);
+        for (const PeerKind& kind : stores()) note(kind, 0, [&] { return run_blobs(s, size, threads, kind); });
+    for (const PeerKind& kind : caches())
+      if (s.mix != 0) note(kind, s.memory, [&] { return run_mix(s, kind); });
     fmt::print(stderr, "round {} of {}\n", round + 1, s.rounds);
   }
-  for (const auto& [what, by_peer] : rates) order.push_back(what);
-  print_table(rates, order);
+  print_table(rates, only_shown);
   if (!s.json.empty()) std::ofstream(s.json) << nlohmann::json(rates).dump(1) << "\n";
 }
 
@@ -205,14 +241,20 @@ void run(const Settings& s) {
 
 int main(int argc, char** argv) {
   cairn::bench::Settings s;
-  CLI::App app("Blobs in CairnFS's engine, in files, in RocksDB and in LMDB, side by side.", "engine");
+  CLI::App app("Blobs in CairnFS's engine, in files, in RocksDB, LMDB and SQLite, side by side.", "engine");
   app.add_option("DIRECTORY", s.directory, "where the stores are made, one at a time")->required();
-  app.add_option("--sizes", s.sizes, "of values, bytes")->delimiter(',');
+  app.add_option("--sizes", s.sizes, "of values, bytes")->delimiter(',')->expected(0, 100);
   app.add_option("--threads", s.threads, "numbers of threads")->delimiter(',');
+  app.add_option("--peers", s.peers, "only these: cairn, files, rocksdb-blob, lmdb, sqlite, rocksdb-fifo")
+      ->delimiter(',');
   app.add_option("--bytes", s.bytes, "of all values of a store, at most");
   app.add_option("--values", s.values, "of a store, at most");
+  app.add_option("--cache", s.cache, "bytes, of each peer that has a cache of its own, for values");
   app.add_option("--limit", s.limit, "bytes, of the caches of the mix");
-  app.add_option("--mix", s.mix, "operations of the mix");
+  app.add_option("--memory", s.memory, "bytes, of everything that the mix takes, by a cgroup; 0: no limit");
+  app.add_option("--mix-cache", s.mix_cache, "as --cache, for the mix; half of its memory unless told otherwise");
+  app.add_flag("--direct", s.direct, "ours reads past the page cache (Options::direct_reads)");
+  app.add_option("--mix", s.mix, "operations of the mix; 0: none");
   app.add_option("--rounds", s.rounds, "how often everything is done");
   app.add_option("--json", s.json, "a file for every sample");
   CLI11_PARSE(app, argc, argv);

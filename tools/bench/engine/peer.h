@@ -22,15 +22,32 @@ class Peer {
   virtual void sync() = 0;  // everything is durable
 };
 
-struct PeerKind {
-  std::string name;
-  // Opens a new one in `directory`, which exists and is empty.
-  std::function<std::unique_ptr<Peer>(const std::string& directory)> make;
+struct Place {
+  std::string directory;  // exists and is empty
+  // What a peer with a cache of its own may hold in it, bytes of values. Beside it everybody has the kernel's page cache,
+  // as far as the process may.
+  uint64_t cache = 0;
+  bool direct = false;  // ours reads past the page cache
+  uint64_t limit = 0;   // of what keeps to a size on disk by itself, bytes
 };
 
-std::vector<PeerKind> peers();  // what this program was built with; ours first
-// Caches that keep to `limit` bytes on disk by themselves.
-std::unique_ptr<Peer> make_cairn_cache(const std::string& directory, uint64_t limit);
-std::unique_ptr<Peer> make_rocksdb_fifo(const std::string& directory, uint64_t limit);  // null: not built in
+struct PeerKind {
+  std::string name;
+  std::function<std::unique_ptr<Peer>(const Place&)> make;
+  bool counts = true;  // whether ours is compared with it, or it is only shown beside
+};
+
+// Ours come first. What is not built in makes null.
+std::vector<PeerKind> stores();
+std::vector<PeerKind> caches();  // keep to place.limit
+
+// Each is null if its package was not there.
+std::unique_ptr<Peer> make_rocksdb_blob(const Place& place);
+std::unique_ptr<Peer> make_rocksdb_fifo(const Place& place);
+std::unique_ptr<Peer> make_lmdb(const Place& place);
+std::unique_ptr<Peer> make_sqlite(const Place& place);
+
+// What is written below `directory` so far is on disk.
+void sync_directory(const std::string& directory);
 
 }  // namespace cairn::bench

@@ -1,8 +1,7 @@
-// CairnFS's engine, one file for each blob, RocksDB with BlobDB, LMDB; the latter two if their packages are there.
+// CairnFS's engine, as a store and as a cache; one file for each blob; and the list of all peers.
 #include "tools/bench/engine/peer.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <stdexcept>
@@ -14,17 +13,6 @@
 
 #include "cairn/filesystem.h"
 #include "cairn/store.h"
-
-#if CAIRNFS_BENCH_ROCKSDB
-#include <rocksdb/cache.h>
-#include <rocksdb/db.h>
-#include <rocksdb/filter_policy.h>
-#include <rocksdb/options.h>
-#include <rocksdb/table.h>
-#endif
-#if CAIRNFS_BENCH_LMDB
-#include <lmdb.h>
-#endif
 
 namespace cairn::bench {
 namespace {
@@ -43,15 +31,22 @@ T value_of(Result<T> result) {
 
 // ---- CairnFS ----
 
+Options options_of(const Place& place) {
+  Options options;
+  options.chunk_cache_bytes = place.cache;
+  options.direct_reads = place.direct;
+  return options;
+}
+
 class Cairn final : public Peer {
  public:
-  explicit Cairn(const std::string& directory) {
+  explicit Cairn(const Place& place) {
     StoreGeometry geometry;
     geometry.compression = "none";  // the values are random
-    value_of(make_store(directory + "/store", geometry, false));
-    Options options;
+    value_of(make_store(place.directory + "/store", geometry, false));
+    Options options = options_of(place);
     options.commit_interval_ms = 0;
-    store_ = value_of(Store::open(directory + "/store", options));
+    store_ = value_of(Store::open(place.directory + "/store", options));
   }
   void put(std::string_view key, std::string_view value) override {
     WriteBatch batch;
@@ -78,15 +73,15 @@ class Cairn final : public Peer {
 // A blob is a file of the tree, as in a mount, but without the kernel.
 class CairnCache final : public Peer {
  public:
-  CairnCache(const std::string& directory, uint64_t limit) {
+  explicit CairnCache(const Place& place) {
     StoreGeometry geometry;
     geometry.mode = Mode::kCache;
-    geometry.limit = limit;
+    geometry.limit = place.limit;
     geometry.compression = "none";
-    value_of(make_store(directory + "/store", geometry, false));
+    value_of(make_store(place.directory + "/store", geometry, false));
     FsOptions options;
     options.min_age_s = 0;
-    tree_ = value_of(FileSystem::open(value_of(Store::open(directory + "/store", Options())), options));
+    tree_ = value_of(FileSystem::open(value_of(Store::open(place.directory + "/store", options_of(place))), options));
   }
   ~CairnCache() override { (void)tree_->close(); }  // it is thrown away
   void put(std::string_view key, std::string_view value) override {
@@ -148,10 +143,7 @@ class Files final : public Peer {
       look(read_all(fd, entry.path()));
     }
   }
-  void sync() override {
-    const int fd = ::open(directory_.c_str(), O_RDONLY | O_CLOEXEC);
-    check(fd >= 0 && ::syncfs(fd) == 0 && ::close(fd) == 0, directory_);
-  }
+  void sync() override { sync_directory(directory_); }
 
  private:
   [[nodiscard]] std::string path_of(std::string_view key) const {
@@ -175,149 +167,28 @@ class Files final : public Peer {
   std::string directory_;
 };
 
-// ---- RocksDB ----
-
-#if CAIRNFS_BENCH_ROCKSDB
-class Rocks final : public Peer {
- public:
-  Rocks(const std::string& directory, rocksdb::Options options) {
-    options.create_if_missing = true;
-    options.compression = rocksdb::kNoCompression;
-    options.IncreaseParallelism(2);
-    rocksdb::BlockBasedTableOptions table;
-    table.block_cache = rocksdb::NewLRUCache(96 << 20);  // what ours has
-    table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-    options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-    rocksdb::DB* db = nullptr;
-    ok(rocksdb::DB::Open(options, directory + "/rocksdb", &db));
-    db_.reset(db);
-  }
-  static rocksdb::Options blob_options() {
-    rocksdb::Options options;
-    options.enable_blob_files = true;
-    options.min_blob_size = 1024;
-    options.enable_blob_garbage_collection = true;
-    return options;
-  }
-  static rocksdb::Options fifo_options(uint64_t limit) {
-    rocksdb::Options options;
-    options.compaction_style = rocksdb::kCompactionStyleFIFO;
-    options.compaction_options_fifo.max_table_files_size = limit;
-    options.max_open_files = -1;
-    return options;
-  }
-  void put(std::string_view key, std::string_view value) override { ok(db_->Put({}, slice(key), slice(value))); }
-  bool get(std::string_view key, const std::function<void(std::string_view)>& look) override {
-    rocksdb::PinnableSlice value;
-    const auto status = db_->Get({}, db_->DefaultColumnFamily(), slice(key), &value);
-    if (status.IsNotFound()) return false;
-    ok(status);
-    look({value.data(), value.size()});
-    return true;
-  }
-  void scan(const std::function<void(std::string_view)>& look) override {
-    const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}));
-    for (it->SeekToFirst(); it->Valid(); it->Next()) look({it->value().data(), it->value().size()});
-    ok(it->status());
-  }
-  void sync() override { ok(db_->FlushWAL(true)); }
-
- private:
-  static rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
-  static void ok(const rocksdb::Status& status) {
-    if (!status.ok()) throw std::runtime_error("rocksdb: " + status.ToString());
-  }
-  std::unique_ptr<rocksdb::DB> db_;
-};
-#endif
-
-// ---- LMDB ----
-
-#if CAIRNFS_BENCH_LMDB
-class Lmdb final : public Peer {
- public:
-  explicit Lmdb(const std::string& directory) {
-    ok(mdb_env_create(&env_));
-    ok(mdb_env_set_mapsize(env_, 16ull << 30));
-    ok(mdb_env_open(env_, directory.c_str(), MDB_NOSYNC | MDB_NORDAHEAD, 0600));
-    MDB_txn* txn = nullptr;
-    ok(mdb_txn_begin(env_, nullptr, 0, &txn));
-    ok(mdb_dbi_open(txn, nullptr, 0, &dbi_));
-    ok(mdb_txn_commit(txn));
-  }
-  Lmdb(const Lmdb&) = delete;
-  Lmdb& operator=(const Lmdb&) = delete;
-  ~Lmdb() override { mdb_env_close(env_); }
-  void put(std::string_view key, std::string_view value) override {
-    MDB_txn* txn = nullptr;
-    ok(mdb_txn_begin(env_, nullptr, 0, &txn));
-    MDB_val k = to_val(key);
-    MDB_val v = to_val(value);
-    ok(mdb_put(txn, dbi_, &k, &v, 0));
-    ok(mdb_txn_commit(txn));
-  }
-  bool get(std::string_view key, const std::function<void(std::string_view)>& look) override {
-    MDB_txn* txn = nullptr;
-    ok(mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn));
-    MDB_val k = to_val(key);
-    MDB_val v = {};
-    const int result = mdb_get(txn, dbi_, &k, &v);
-    if (result == 0) look({static_cast<const char*>(v.mv_data), v.mv_size});
-    mdb_txn_abort(txn);
-    if (result != MDB_NOTFOUND) ok(result);
-    return result == 0;
-  }
-  void scan(const std::function<void(std::string_view)>& look) override {
-    MDB_txn* txn = nullptr;
-    MDB_cursor* cursor = nullptr;
-    ok(mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn));
-    ok(mdb_cursor_open(txn, dbi_, &cursor));
-    MDB_val k = {};
-    MDB_val v = {};
-    while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) look({static_cast<const char*>(v.mv_data), v.mv_size});
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
-  }
-  void sync() override { ok(mdb_env_sync(env_, 1)); }
-
- private:
-  static MDB_val to_val(std::string_view text) { return {text.size(), const_cast<char*>(text.data())}; }
-  static void ok(int result) {
-    if (result != 0) throw std::runtime_error(std::string("lmdb: ") + mdb_strerror(result));
-  }
-  MDB_env* env_ = nullptr;
-  MDB_dbi dbi_ = 0;
-};
-#endif
-
 }  // namespace
 
-std::vector<PeerKind> peers() {
-  std::vector<PeerKind> all;
-  all.push_back({"cairn", [](const std::string& directory) { return std::make_unique<Cairn>(directory); }});
-  all.push_back({"files", [](const std::string& directory) { return std::make_unique<Files>(directory); }});
-#if CAIRNFS_BENCH_ROCKSDB
-  all.push_back({"rocksdb-blob", [](const std::string& directory) {
-                   return std::make_unique<Rocks>(directory, Rocks::blob_options());
-                 }});
-#endif
-#if CAIRNFS_BENCH_LMDB
-  all.push_back({"lmdb", [](const std::string& directory) { return std::make_unique<Lmdb>(directory); }});
-#endif
-  return all;
+void sync_directory(const std::string& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_CLOEXEC);
+  check(fd >= 0 && ::syncfs(fd) == 0 && ::close(fd) == 0, directory);
 }
 
-std::unique_ptr<Peer> make_cairn_cache(const std::string& directory, uint64_t limit) {
-  return std::make_unique<CairnCache>(directory, limit);
+std::vector<PeerKind> stores() {
+  return {
+      {"cairn", [](const Place& place) { return std::make_unique<Cairn>(place); }},
+      {"files", [](const Place& place) { return std::make_unique<Files>(place.directory); }},
+      {"rocksdb-blob", make_rocksdb_blob},
+      {"lmdb", make_lmdb, false},
+      {"sqlite", make_sqlite, false},
+  };
 }
 
-std::unique_ptr<Peer> make_rocksdb_fifo([[maybe_unused]] const std::string& directory,
-                                        [[maybe_unused]] uint64_t limit) {
-#if CAIRNFS_BENCH_ROCKSDB
-  return std::make_unique<Rocks>(directory, Rocks::fifo_options(limit));
-#else
-  return nullptr;
-#endif
+std::vector<PeerKind> caches() {
+  return {
+      {"cairn", [](const Place& place) { return std::make_unique<CairnCache>(place); }},
+      {"rocksdb-fifo", make_rocksdb_fifo},
+  };
 }
 
 }  // namespace cairn::bench
