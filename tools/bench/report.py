@@ -169,16 +169,23 @@ def save(path, report):
 
 def joined(reports):
     """One report of several runs on one machine, such as one for each work."""
-    first, samples = reports[0], Samples()
-    for other in reports[1:]:
-        for key in ("machine", "places"):
-            if other[key] != first[key]:
-                raise ValueError(f"the runs differ in \"{key}\": they cannot be one table")
+    first, samples, places = reports[0], Samples(), {}
     for report in reports:
+        for key, value in report["machine"].items():
+            if key != "builds" and value != first["machine"][key]:
+                raise ValueError(f"the runs differ in the machine's \"{key}\": they cannot be one table")
+        for place in report["places"]:
+            known = places.setdefault(place["name"], (place, report["machine"]["builds"].get(place["name"])))
+            if known != (place, report["machine"]["builds"].get(place["name"])):
+                raise ValueError(f"the runs differ in what {place['name']} is: they cannot be one table")
+        if report["places"][0] != first["places"][0]:
+            raise ValueError("the runs differ in their first place: their rates cannot be compared")
         samples.add(report["rows"], sum(run["rounds"] for run in report["runs"]))
     together = {key: [item for report in reports for item in report[key]] for key in ("runs", "skipped", "failed")}
+    builds = {name: build for name, (_, build) in places.items() if build}
     return {**first, **{key: list({json.dumps(item): item for item in items}.values()) for key, items in together.items()},
-            "rows": samples.rows([place["name"] for place in first["places"]])}
+            "machine": {**first["machine"], "builds": builds}, "places": [place for place, _ in places.values()],
+            "rows": samples.rows(list(places))}
 
 
 # ---- The plot ----
