@@ -34,7 +34,8 @@ struct StoreGeometry {
 
 // Choices at open; none of them changes what is on disk. Memory is what the three *_bytes say, and besides up to four
 // segments (the open one, two that wait for their seal, the one sealed last), plus some 200 bytes for each record in
-// them.
+// them, and at most 16 MiB of buffers for values to come. A cached value of 64 KiB and more takes whole pages, up to an eighth
+// more than it is long.
 struct Options {
   bool read_only = false;              // fsck, inspection: nothing is written, recovery happens in memory
   uint64_t commit_interval_ms = 1000;  // cas mode: bounds what a crash loses of what was not synced; 0 = only on sync
