@@ -58,7 +58,10 @@ void set_handle(fuse_file_info* fi) {
 // forgets at each read. Under the file's lock; see FileSystem::open_to_read() for why nobody can be waiting for us meanwhile.
 // Best effort: what the kernel does not take it asks for.
 void store_in_kernel(fuse_session* session, fuse_ino_t ino, const Value& content) {
-  fuse_bufvec buffer = FUSE_BUFVEC_INIT(content.size());
+  fuse_bufvec buffer = {};
+  buffer.count = 1;
+  buffer.buf[0].size = content.size();
+  buffer.buf[0].fd = -1;
   buffer.buf[0].mem = const_cast<char*>(content.view().data());  // read only: the library knows no const
   fuse_lowlevel_notify_store(session, ino, 0, &buffer, FUSE_BUF_NO_SPLICE);
 }
