@@ -57,7 +57,7 @@ void set_handle(fuse_file_info* fi) {
 // Gives the kernel all of a file that is about to be opened: no read will follow, and no question for attributes, which the kernel
 // forgets at each read. Under the file's lock; see FileSystem::open_to_read() for why nobody can be waiting for us meanwhile.
 // Best effort: what the kernel does not take it asks for.
-void store_in_kernel(fuse_session* session, fuse_ino_t ino, const Value& content) {
+void store_in_kernel(fuse_session* session, fuse_ino_t ino, const Value& content) noexcept {
   fuse_bufvec buffer = {};
   buffer.count = 1;
   buffer.buf[0].size = content.size();

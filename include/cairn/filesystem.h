@@ -173,7 +173,7 @@ class FileSystem {
   Result<Attr> open(Ino ino, bool truncate, bool kill_suidgid);  // counts an open; release() takes it back
   // The same, for reading only. If the file is small and nobody else has it open, `take` gets all of it before this returns, unless
   // its content is probably known to the caller already, or reading it would move its time of access. What `take` got is true until
-  // it returns: the file is locked meanwhile, so it must not call this object.
+  // it returns: the file is locked meanwhile, so it must not call this object; nor may it throw.
   using TakeContent = std::function<void(const Value&)>;
   Result<Attr> open_to_read(Ino ino, const TakeContent& take);
   void release(Ino ino);  // the last one lets partial chunks go to the log, a moment later

@@ -37,6 +37,7 @@ Result<std::shared_ptr<char[]>> BufferPool::take(uint64_t size) {
     const auto fits = [whole](const Buffer& b) { return b.size >= whole && b.size - whole <= whole / 8; };
     if (const auto it = std::find_if(idle_.rbegin(), idle_.rend(), fits); it != idle_.rend()) {
       buffer = *it;
+      CHECK(idle_bytes_ >= it->size);
       idle_bytes_ -= it->size;
       idle_.erase(std::next(it).base());
     }
@@ -46,6 +47,7 @@ Result<std::shared_ptr<char[]>> BufferPool::take(uint64_t size) {
     if (data == MAP_FAILED) return no_memory(size);
     buffer = Buffer{static_cast<char*>(data), whole};
   }
+  DCHECK(buffer->size >= size && buffer->size % kBlockSize == 0);
   try {
     // Given back by the deleter also if there is no memory for the count.
     return std::shared_ptr<char[]>(buffer->data,
@@ -58,6 +60,7 @@ Result<std::shared_ptr<char[]>> BufferPool::take(uint64_t size) {
 void BufferPool::give_back(Buffer buffer) {
   {
     const MutexLock lock(mutex_);
+    CHECK(idle_bytes_ <= kIdleBytes);
     if (idle_.size() < kIdleMax && buffer.size <= kIdleBytes - idle_bytes_) {
       idle_.push_back(buffer);
       idle_bytes_ += buffer.size;

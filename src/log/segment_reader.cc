@@ -96,6 +96,7 @@ Result<Value> read_record(const RecordSource& source, ByteView key, const format
   const uint64_t unit = direct ? io::kBlockSize : 1;
   const uint64_t before = entry.offset % unit;
   const uint64_t wanted = (before + length + unit - 1) / unit * unit;
+  CHECK(wanted >= length && wanted % unit == 0 && before < unit);
   const bool small = length < io::BufferPool::kSmallest;
   TRY_ASSIGN(auto buffer,
              small && !direct ? allocate(wanted) : buffers.take(std::max<uint64_t>(wanted, io::BufferPool::kSmallest)));

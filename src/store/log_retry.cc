@@ -95,6 +95,7 @@ void LogWriter::note_shortage(uint64_t segments) {
 // compacted took the rest. A few times only: where evictions do not help (a quota, others who fill what comes free) they end.
 void LogWriter::top_up_shortage() {
   if (!disk_full_ || shortage_due_ || config_.room->shortage() > 0 || tops_up_ == kTopsUp) return;
+  DCHECK(degraded_ && tops_up_ < kTopsUp);
   ++tops_up_;
   note_shortage(1);
 }

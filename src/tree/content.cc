@@ -165,14 +165,14 @@ bool is_to_hand_over(const Tree& tree, const Inode& inode) {
 // given here, so there must be none, and none may come.
 Result<Attr> open_and_hand_over(Tree& tree, Inode& inode, const FileSystem::TakeContent& take) {
   const WriteLock lock(inode.mutex);
-  const bool hand_over = is_to_hand_over(tree, inode);
-  TRY_ASSIGN(Attr attr, open(tree, inode));
-  if (!hand_over) return attr;
-  inode.content_known = true;
-  // What cannot be read is reported to who reads it.
+  if (!is_to_hand_over(tree, inode)) return open(tree, inode);
+  // Before the open is counted: without memory for it nobody has the file open. What cannot be read is for who reads it to see.
   const auto pieces = read_locked(tree, inode, 0, inode.attributes.size);
+  TRY_ASSIGN(const Attr attr, open(tree, inode));
+  inode.content_known = true;
   if (!pieces || pieces->size() != 1) return attr;
-  DCHECK(pieces->front().size() == attr.size);
+  CHECK(pieces->front().size() == attr.size);
+  DCHECK(tree.inodes.opens(inode) == 1);
   take(pieces->front());
   tree.traffic.bytes_out += attr.size;
   return attr;

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "cairn/filesystem.h"
 #include "cairn/fsck.h"
 #include "crash/fault_workload.h"
 
@@ -130,6 +131,46 @@ TEST(FaultMemory, AWriteWithoutMemoryChangesNothingAndTheNextOneGoesOn) {
   EXPECT_GT(refused, 0u);
   EXPECT_GT(done, 0u);
   EXPECT_TRUE((*store)->close().has_value());
+}
+
+// What comes with an open is read for it; an open that failed is none.
+TEST(FaultMemory, AnOpenThatHandsOverIsCountedOnlyIfItSucceeds) {
+  io::SimEnv env(1);
+  ASSERT_TRUE(make_store(env, "/store", {}, false).has_value());
+  FsOptions fs_options;
+  fs_options.relatime = false;
+  fs_options.caller_caches = true;
+  const auto mount = [&] { return *FileSystem::open(*Store::open(env, "/store", {}), fs_options); };
+  auto fs = mount();
+  const Ino ino = fs->create(kRootIno, "f", 0644, {})->ino;
+  ASSERT_TRUE(fs->write(ino, 0, Bytes(5000, 'x'), false, false).has_value());
+  ASSERT_TRUE(fs->close().has_value());
+  fs = mount();
+  uint64_t refused = 0;
+  for (uint64_t n = 1;; ++n) {
+    SCOPED_TRACE(n);
+    ASSERT_TRUE(fs->lookup(kRootIno, "f").has_value());
+    bool opened = false;
+    uint64_t taken = 0;
+    const FileSystem::TakeContent take = [&taken](const Value& value) { taken += value.size(); };
+    allocations_left = n;
+    try {
+      opened = fs->open_to_read(ino, take).has_value();
+    } catch (const std::bad_alloc&) {
+      opened = false;
+    }
+    const bool failed = allocations_left == 0;
+    allocations_left = 0;
+    refused += opened ? 0 : 1;
+    if (opened) fs->release(ino);
+    fs->forget(ino, 1);
+    ASSERT_EQ(fs->known_inodes(), 0u) << "an open that nobody will give back";
+    if (failed) continue;
+    EXPECT_EQ(taken, 5000u);
+    break;
+  }
+  EXPECT_GT(refused, 3u);
+  EXPECT_TRUE(fs->close().has_value());
 }
 
 }  // namespace

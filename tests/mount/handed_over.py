@@ -51,7 +51,7 @@ def writer(i):
         begun[i] = version
         write_file(path, version, chance.randrange(4) if version > 1 else 0, chance)
         finished[i] = version
-        time.sleep(chance.random() * 0.01)
+        time.sleep(chance.random() * 0.01)  # a pace, so that readers also meet files that nobody writes; nothing is waited for
 
 
 def reader(seed):
@@ -80,11 +80,18 @@ def forgetter():
     while time.monotonic() < deadline and not failures:
         with open("/proc/sys/vm/drop_caches", "w") as f:
             f.write("3")
-        time.sleep(0.003)
+        time.sleep(0.003)  # a pace: readers are to find pages as well
 
 
-threads = [threading.Thread(target=writer, args=(i,)) for i in range(FILES)]
-threads += [threading.Thread(target=reader, args=(i,)) for i in range(4)] + [threading.Thread(target=forgetter)]
+def watched(work, *arguments):
+    try:
+        work(*arguments)
+    except Exception as error:  # a thread that ends early would be no failure otherwise
+        failures.append(f"{work.__name__} {arguments}: {error!r}")
+
+
+threads = [threading.Thread(target=watched, args=(writer, i)) for i in range(FILES)]
+threads += [threading.Thread(target=watched, args=(reader, i)) for i in range(4)] + [threading.Thread(target=watched, args=(forgetter,))]
 for thread in threads:
     thread.start()
 for thread in threads:
