@@ -51,22 +51,23 @@ Result<void> append_patch_keys(const Tree& tree, const Inode& inode, uint64_t in
   return {};
 }
 
-// `value` is what the chunk itself has of `range`; puts its patches over it.
-Result<Value> with_patches(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range, Value value)
-    REQUIRES_SHARED(inode.mutex) {
+// `value` is what the chunk itself has of `range`; puts its patches and then `parts` over it.
+Result<Value> with_changes(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range,
+                           const std::vector<DirtyPart>& parts, Value value) REQUIRES_SHARED(inode.mutex) {
   // Clipped to a chunk: a length of "whole" must not overflow.
   const uint64_t range_end = range.offset + std::min(range.length, inode.attributes.chunk_size());
   Bytes bytes;
   bool copied = false;
-  const auto put = [&](const format::Patch& patch) {
-    const uint64_t begin = std::max(patch.offset, range.offset);
-    const uint64_t end = std::min(patch.end(), range_end);
+  const auto put = [&](uint64_t offset, ByteView changed) {
+    const uint64_t begin = std::max(offset, range.offset);
+    const uint64_t end = std::min(offset + changed.size(), range_end);
     if (begin >= end) return;
-    // Copied only if a patch touches the range.
+    // Copied only if a change touches the range.
     if (!std::exchange(copied, true)) bytes = value.view();
-    patch_bytes(bytes, begin - range.offset, patch.bytes.substr(begin - patch.offset, end - begin));
+    patch_bytes(bytes, begin - range.offset, changed.substr(begin - offset, end - begin));
   };
-  TRY(for_patches(tree, inode, index, put));
+  TRY(for_patches(tree, inode, index, [&](const format::Patch& patch) { put(patch.offset, patch.bytes); }));
+  for (const DirtyPart& part : parts) put(part.begin, part.bytes);
   return copied ? Value::own(std::move(bytes)) : value;
 }
 
@@ -86,7 +87,7 @@ Result<LoggedChunk> inspect_chunk(const Tree& tree, const Inode& inode, uint64_t
 }
 
 Result<uint64_t> chunk_length(const Tree& tree, const Inode& inode, uint64_t index) {
-  if (const auto found = inode.chunks.find(index); found != inode.chunks.end()) return found->second.bytes.size();
+  if (const auto found = inode.chunks.find(index); found != inode.chunks.end()) return found->second.length();
   const format::Attributes& a = inode.attributes;
 
   const uint64_t start = index << a.chunk_bits;
@@ -99,13 +100,21 @@ Result<uint64_t> chunk_length(const Tree& tree, const Inode& inode, uint64_t ind
 
 Result<Value> load_chunk(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range) {
   const format::Attributes& a = inode.attributes;
+  const auto found = inode.chunks.find(index);
+  const DirtyChunk* const dirty = found == inode.chunks.end() ? nullptr : &found->second;
+  if (dirty != nullptr && dirty->whole) {
+    // Copied: it may change once the mutex is free.
+    return range.offset < dirty->bytes.size() ? Value::own(dirty->bytes.substr(range.offset, range.length)) : Value();
+  }
   // One read, verified. A part of a chunk costs as much: it is decompressed whole, and kept in the chunk cache.
   auto value = tree.store.get(format::chunk_key(inode.ino, index), range);
   if (!value && value.error().code == ErrorCode::kNotFound) {
-    if (is_dense(a)) return missing(inode.ino, index);
+    if (dirty != nullptr || is_dense(a)) return missing(inode.ino, index);
     return Value();
   }
-  if (value && a.patched) value = with_patches(tree, inode, index, range, std::move(*value));
+  static const std::vector<DirtyPart> no_parts;
+  const std::vector<DirtyPart>& parts = dirty != nullptr ? dirty->parts : no_parts;
+  if (value && a.patched) value = with_changes(tree, inode, index, range, parts, std::move(*value));
   if (!value) return value;
   DCHECK(index << a.chunk_bits < a.size || !is_dense(a));
   const uint64_t there = std::min(a.chunk_size(), a.size - (index << a.chunk_bits));
@@ -165,54 +174,93 @@ Result<void> erase_chunks(const Tree& tree, Edit& edit, Inode& inode, const std:
     next.stored -= std::min(length, next.stored);
   }
   for (auto it = inode.chunks.lower_bound(first); it != inode.chunks.end() && it->first < last; ++it) {
-    next.stored -= std::min<uint64_t>(it->second.bytes.size(), next.stored);
+    next.stored -= std::min<uint64_t>(it->second.length(), next.stored);
   }
   return {};
 }
 
 Result<void> ChunkWrites::plan(Inode& inode, uint64_t index, uint64_t begin, ByteView data) {
   const uint64_t chunk_size = inode.attributes.chunk_size();
-  TRY_ASSIGN(const uint64_t old_length, chunk_length(tree_, inode, index));
-  if (old_length > chunk_size) return too_long(inode.ino, index);
-  const uint64_t new_length = std::max(old_length, begin + data.size());
+  Before before;
+  TRY_ASSIGN(before.length, chunk_length(tree_, inode, index));
+  if (before.length > chunk_size) return too_long(inode.ino, index);
+  const auto found = inode.chunks.find(index);
+  if (found != inode.chunks.end()) before.dirty = &found->second;
+  before.logged.length = before.length;
+  if (before.dirty == nullptr && before.length != 0 && inode.attributes.patched) {
+    TRY_ASSIGN(before.logged, inspect_chunk(tree_, inode, index));
+  }
+  if (before.dirty != nullptr)
+    before.logged = {.length = before.dirty->logged_length, .patches = before.dirty->patches};
+
   Write& write = writes_.emplace_back();
   write.index = index;
   write.begin = begin;
-  write.first_changed = std::min(begin, old_length);
+  write.first_changed = std::min(begin, before.length);
   write.data = data;
-  TRY(merge(inode, write, old_length));
+  TRY(merge(inode, write, before));
 
+  const uint64_t new_length = std::max(before.length, write.end());
   CHECK(new_length <= chunk_size);
-  edit_.draft(inode).stored += new_length - old_length;
+  edit_.draft(inode).stored += new_length - before.length;
   return {};
 }
 
-Result<void> ChunkWrites::merge(Inode& inode, Write& write, uint64_t old_length) {
-  const uint64_t chunk_size = inode.attributes.chunk_size();
-  const uint64_t end = write.begin + write.data.size();
-  const auto found = inode.chunks.find(write.index);
-  DirtyChunk* const dirty = found == inode.chunks.end() ? nullptr : &found->second;
-  LoggedChunk logged{.length = old_length, .patches = {}};
-  if (dirty == nullptr && old_length != 0 && inode.attributes.patched) {
-    TRY_ASSIGN(logged, inspect_chunk(tree_, inode, write.index));
+Result<void> ChunkWrites::merge(Inode& inode, Write& write, const Before& before) {
+  const DirtyChunk* const dirty = before.dirty;
+  const bool from_start = write.begin == 0 || (dirty != nullptr && dirty->whole && dirty->changed_begin == 0);
+  const bool full = write.end() == inode.attributes.chunk_size();
+  // It has become full, or was written anew from end to end: it will not be appended to, so it need not wait.
+  if (full && (from_start || before.length < write.end())) return log_change(inode, write, before);
+  if (buffer_part(write, before)) {
+    edit_.draft(inode).patched = true;  // as it will become
+    return {};
   }
-  // Full to its end: it will not be appended to, so it need not wait.
-  if (end == chunk_size) return log_change(inode, write, dirty, logged);
+  return buffer_whole(inode, write, before);
+}
 
-  DirtyChunk& next = write.chunk;
-  next.in_log = dirty != nullptr ? dirty->in_log : old_length != 0;
-  next.patches = dirty != nullptr ? dirty->patches : logged.patches;
-  const uint64_t needed = kept_for(std::max(old_length, end), chunk_size, next.patches);
-  const uint64_t have = dirty != nullptr ? dirty->kept : 0;
+bool ChunkWrites::keep(Write& write, const Before& before, uint64_t needed) {
+  const uint64_t have = before.dirty != nullptr ? before.dirty->kept : 0;
   const uint64_t more = needed > have ? needed - have : 0;
-  if (edit_.room_left() < more || (more != 0 && !edit_.operation().keep(more))) {
-    return log_change(inode, write, dirty, logged);
-  }
+  if (edit_.room_left() < more || (more != 0 && !edit_.operation().keep(more))) return false;
+  write.kept = more;
+  return true;
+}
 
+// Little of a chunk that the log has: only that waits, and the chunk is not read.
+bool ChunkWrites::buffer_part(Write& write, const Before& before) {
+  const bool in_parts = before.dirty != nullptr ? !before.dirty->whole : before.logged.length != 0;
+  if (!in_parts) return false;
+  std::vector<DirtyPart>& parts = before.dirty != nullptr ? before.dirty->parts : write.chunk.parts;
+  write.part_change = plan_part(parts, write.first_changed, write.end());
+  const PatchCount& after = write.part_change.after;
+  if (!worth_patches(before.logged.patches, after, std::max(before.length, write.end()))) return false;
+  if (!keep(write, before, kept_for_parts(after))) return false;
+  write.part = prepare_part(parts, write.part_change, write.begin, write.data);
   write.buffer = true;
-  next.kept = more;
-  if (next.in_log) edit_.draft(inode).patched = true;  // as it may become one
-  if (dirty != nullptr) {
+  write.in_place = before.dirty != nullptr;
+  if (write.in_place) return true;
+  DirtyChunk& next = write.chunk;
+  next.whole = false;
+  next.in_log = true;
+  next.logged_length = before.logged.length;
+  next.patches = before.logged.patches;
+  next.kept = write.kept;
+  put_part(next.parts, write.part_change, write.begin, write.data, std::move(write.part));
+  return true;
+}
+
+Result<void> ChunkWrites::buffer_whole(Inode& inode, Write& write, const Before& before) {
+  DirtyChunk* const dirty = before.dirty;
+  const uint64_t chunk_size = inode.attributes.chunk_size();
+  const uint64_t end = write.end();
+  const PatchCount& patches = before.logged.patches;
+  if (!keep(write, before, kept_for(std::max(before.length, end), chunk_size, patches)))
+    return log_change(inode, write, before);
+  write.buffer = true;
+  const bool in_log = dirty != nullptr ? dirty->in_log : before.length != 0;
+  if (in_log) edit_.draft(inode).patched = true;  // as it may become
+  if (dirty != nullptr && dirty->whole) {
     write.in_place = true;
     // So that apply() cannot fail; doubling, so that appending stays cheap.
     if (dirty->bytes.capacity() < end) {
@@ -220,30 +268,45 @@ Result<void> ChunkWrites::merge(Inode& inode, Write& write, uint64_t old_length)
     }
     return {};
   }
-  return load_old(inode, write, dirty, old_length, next.bytes);
+  DirtyChunk& next = write.chunk;
+  next.kept = write.kept;
+  next.in_log = in_log;
+  next.logged_length = before.logged.length;
+  next.patches = patches;
+  next.changed_begin = write.first_changed;
+  next.changed_end = end;
+  if (dirty != nullptr) {
+    next.kept += dirty->kept;
+    next.changed_begin = std::min(next.changed_begin, dirty->parts.front().begin);
+    next.changed_end = std::max(next.changed_end, dirty->parts.back().end());
+  }
+  return load_old(inode, write, before, next.bytes);
 }
 
-// Puts the change into the batch: as a patch, or the whole chunk.
-Result<void> ChunkWrites::log_change(Inode& inode, Write& write, const DirtyChunk* dirty, const LoggedChunk& logged) {
-  const uint64_t end = write.begin + write.data.size();
-  const uint64_t old_length = dirty != nullptr ? dirty->bytes.size() : logged.length;
-  const PatchCount patches = dirty != nullptr ? dirty->patches : logged.patches;
+// Puts the change, and what waits of the chunk, into the batch: as patches, or the whole chunk.
+Result<void> ChunkWrites::log_change(Inode& inode, Write& write, const Before& before) {
+  const PatchCount& patches = before.logged.patches;
+  const DirtyChunk* const dirty = before.dirty;
+  CHECK(write.first_changed <= write.begin && write.end() > write.first_changed);
   // Nothing of the old content is left: it need not be read, and may even be damaged.
-  const bool whole = write.begin == 0 && end >= old_length;
-  const uint64_t changed = end - write.first_changed;
-  CHECK(write.first_changed <= write.begin && end > write.first_changed);
-  if (dirty == nullptr && !whole && worth_a_patch(patches, changed, std::max(end, old_length))) {
-    patch_bytes(write.bytes, write.begin - write.first_changed, write.data);
-    const format::Patch patch{.offset = write.first_changed, .bytes = write.bytes};
-    edit_.batch().put(format::chunk_key(inode.ino, write.index, static_cast<uint8_t>(patches.count + 1)),
-                      format::encode_patch(patch));
-    edit_.draft(inode).patched = true;
-    return {};
+  const bool whole = write.begin == 0 && write.end() >= before.length;
+  const bool in_parts = dirty != nullptr ? !dirty->whole : before.length != 0;
+  if (!whole && in_parts) {
+    std::vector<DirtyPart> parts;
+    if (dirty != nullptr) parts = dirty->parts;
+    const PartChange change = plan_part(parts, write.first_changed, write.end());
+    if (worth_patches(patches, change.after, std::max(write.end(), before.length))) {
+      DirtyPart part = prepare_part(parts, change, write.begin, write.data);
+      put_part(parts, change, write.begin, write.data, std::move(part));
+      log_parts(edit_.batch(), inode.ino, write.index, patches, parts);
+      edit_.draft(inode).patched = true;
+      return {};
+    }
   }
   if (whole) {
     edit_.batch().put_ref(format::chunk_key(inode.ino, write.index), write.data);
   } else {
-    TRY(load_old(inode, write, dirty, old_length, write.bytes));
+    TRY(load_old(inode, write, before, write.bytes));
     edit_.batch().put_ref(format::chunk_key(inode.ino, write.index), write.bytes);
   }
   erase_patches(edit_.batch(), inode.ino, write.index, patches);
@@ -251,12 +314,11 @@ Result<void> ChunkWrites::log_change(Inode& inode, Write& write, const DirtyChun
 }
 
 // The chunk as it is, with the change.
-Result<void> ChunkWrites::load_old(Inode& inode, const Write& write, const DirtyChunk* dirty, uint64_t old_length,
-                                   Bytes& bytes) {
-  bytes.reserve(std::max(old_length, write.begin + write.data.size()));
-  if (dirty != nullptr) {
-    bytes = dirty->bytes;
-  } else if (old_length != 0) {
+Result<void> ChunkWrites::load_old(Inode& inode, const Write& write, const Before& before, Bytes& bytes) {
+  bytes.reserve(std::max(before.length, write.end()));
+  if (before.dirty != nullptr && before.dirty->whole) {
+    bytes = before.dirty->bytes;
+  } else if (before.length != 0) {
     TRY_ASSIGN(const Value old, load_chunk(tree_, inode, write.index, {}));
     bytes = old.view();
   }
@@ -266,20 +328,16 @@ Result<void> ChunkWrites::load_old(Inode& inode, const Write& write, const Dirty
 
 Result<void> ChunkWrites::commit(Inode& inode) {
   // The log first, then memory: what the log has refused nobody may see.
-  if (auto committed = edit_.commit(); !committed) {
-    undo();
-    return committed;
-  }
+  TRY(edit_.commit());
   for (Write& write : writes_) apply(inode, write);
   writes_.clear();
   tree_.dirty.update(inode);
   return {};
 }
 
-void ChunkWrites::undo() {
-  // Room that keep() took for what will not be buffered.
-  for (const Write& write : writes_) edit_.operation().reclaim(write.chunk.kept);
-  writes_.clear();
+// Room that keep() took for what will not be buffered.
+ChunkWrites::~ChunkWrites() {
+  for (const Write& write : writes_) edit_.operation().reclaim(write.kept);
 }
 
 void ChunkWrites::apply(Inode& inode, Write& write) {
@@ -288,18 +346,19 @@ void ChunkWrites::apply(Inode& inode, Write& write) {
     drop_chunks(edit_.operation(), inode, write.index, write.index + 1);
     return;
   }
-  const uint64_t end = write.begin + write.data.size();
   if (!write.in_place) {
-    write.chunk.changed_begin = write.first_changed;
-    write.chunk.changed_end = end;
     inode.chunks[write.index] = std::move(write.chunk);
     return;
   }
   DirtyChunk& chunk = inode.chunks.at(write.index);
-  chunk.kept += write.chunk.kept;
+  chunk.kept += write.kept;
+  if (!chunk.whole) {
+    put_part(chunk.parts, write.part_change, write.begin, write.data, std::move(write.part));
+    return;
+  }
   chunk.changed_begin = std::min(chunk.changed_begin, write.first_changed);
-  chunk.changed_end = std::max(chunk.changed_end, end);
-  DCHECK(chunk.bytes.capacity() >= end);
+  chunk.changed_end = std::max(chunk.changed_end, write.end());
+  DCHECK(chunk.bytes.capacity() >= write.end());
   patch_bytes(chunk.bytes, write.begin, write.data);
 }
 

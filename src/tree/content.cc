@@ -27,13 +27,7 @@ void append_zeros(std::vector<Value>& pieces, uint64_t size) {
 // Bytes begin..end-1 of one chunk.
 Result<void> read_chunk(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range,
                         std::vector<Value>& pieces) REQUIRES_SHARED(inode.mutex) {
-  Value value;
-  if (const auto found = inode.chunks.find(index); found != inode.chunks.end()) {
-    const Bytes& bytes = found->second.bytes;  // may change once the mutex is free: copied
-    if (range.offset < bytes.size()) value = Value::own(bytes.substr(range.offset, range.length));
-  } else {
-    TRY_ASSIGN(value, load_chunk(tree, inode, index, range));
-  }
+  TRY_ASSIGN(const Value value, load_chunk(tree, inode, index, range));
   if (value.size() != 0) pieces.push_back(value);
   CHECK(value.size() <= range.length);
   append_zeros(pieces, range.length - value.size());
@@ -83,11 +77,7 @@ Result<uint64_t> write_locked(Tree& tree, Edit& edit, Inode& inode, const WriteR
   for (uint64_t at = offset; at < end;) {
     const uint64_t begin = at % chunk_size;
     const uint64_t length = std::min(chunk_size - begin, end - at);
-    const auto planned = writes.plan(inode, at / chunk_size, begin, request.data.substr(at - offset, length));
-    if (!planned) {
-      writes.undo();
-      return fail(planned.error());
-    }
+    TRY(writes.plan(inode, at / chunk_size, begin, request.data.substr(at - offset, length)));
     at += length;
   }
   // Size, `stored` and content in one batch: after a crash the file has all of it or nothing.

@@ -46,12 +46,7 @@ Result<void> zero_in_chunk(Tree& tree, Inode& inode, uint64_t index, uint64_t be
   ChunkWrites writes(tree, edit);
   // Only over what is there: behind it the chunk reads as zeros already.
   const Bytes zeros(length > begin ? std::min(length, end) - begin : 0, '\0');
-  if (!zeros.empty()) {
-    if (auto planned = writes.plan(inode, index, begin, zeros); !planned) {
-      writes.undo();
-      return planned;
-    }
-  }
+  if (!zeros.empty()) TRY(writes.plan(inode, index, begin, zeros));
   return writes.commit(inode);
 }
 

@@ -17,7 +17,7 @@ Result<uint64_t> stored_before(const Tree& tree, const Inode& inode, uint64_t la
   if (last == 0) return 0;
   uint64_t sum = 0;
   for (const auto& [index, chunk] : inode.chunks) {
-    if (index < last) sum += chunk.bytes.size();
+    if (index < last) sum += chunk.length();
   }
   Cursor cursor = tree.store.scan(format::kind_prefix(inode.ino, format::KeyKind::kChunk));
   for (; cursor.valid(); cursor.next()) {
@@ -88,8 +88,9 @@ Result<void> Resize::cut_last_chunk(Inode& inode, uint64_t size) {
   cut_index_ = index;
   cut_length_ = tail;
   edit_.draft(inode).stored -= length - tail;
-  // Newer in memory: apply() cuts it there, and the next commit writes it whole.
-  if (inode.chunks.contains(index)) return {};
+  // Whole in memory: apply() cuts it there, and the next commit writes it.
+  const auto dirty = inode.chunks.find(index);
+  if (dirty != inode.chunks.end() && dirty->second.whole) return {};
   TRY_ASSIGN(const Value rest, load_chunk(tree_, inode, index, {.offset = 0, .length = tail}));
   edit_.batch().put(format::chunk_key(inode.ino, index), rest.view());
   if (!inode.attributes.patched) return {};
@@ -101,9 +102,14 @@ Result<void> Resize::cut_last_chunk(Inode& inode, uint64_t size) {
 void Resize::apply(Inode& inode) {
   if (cut_index_ != UINT64_MAX) {
     if (const auto found = inode.chunks.find(cut_index_); found != inode.chunks.end()) {
-      CHECK(cut_length_ < found->second.bytes.size());
-      found->second.bytes.resize(cut_length_);
-      found->second.was_cut = true;
+      DirtyChunk& chunk = found->second;
+      CHECK(cut_length_ < chunk.length());
+      if (chunk.whole) {
+        chunk.bytes.resize(cut_length_);
+        chunk.was_cut = true;
+      } else {  // the log has it as a whole now
+        drop_chunks(edit_.operation(), inode, cut_index_, cut_index_ + 1);
+      }
     }
   }
   drop_chunks(edit_.operation(), inode, first_dropped_, UINT64_MAX);

@@ -16,21 +16,6 @@ static_assert(kAttributesKeySize == sizeof(uint64_t) + 1, "ino 'A'");
 static_assert(kMaxNameSize + 17 <= kMaxKeySize, "the longest key: a back link");
 static_assert(kMaxXattrSize < 1ull << 31);
 
-// What is new in the chunk, or all of it.
-void log_chunk(WriteBatch& batch, Ino ino, uint64_t index, const DirtyChunk& chunk) {
-  CHECK(chunk.changed_begin <= chunk.changed_end);
-  const uint64_t changed = chunk.changed_end - chunk.changed_begin;
-  if (chunk.in_log && !chunk.was_cut && worth_a_patch(chunk.patches, changed, chunk.bytes.size())) {
-    const auto number = static_cast<uint8_t>(chunk.patches.count + 1);
-    const ByteView bytes = ByteView(chunk.bytes).substr(chunk.changed_begin, changed);
-    batch.put(format::chunk_key(ino, index, number),
-              format::encode_patch({.offset = chunk.changed_begin, .bytes = bytes}));
-    return;
-  }
-  batch.put_ref(format::chunk_key(ino, index), chunk.bytes);
-  erase_patches(batch, ino, index, chunk.patches);
-}
-
 }  // namespace
 
 void DirtyList::update(Inode& inode) {

@@ -154,13 +154,13 @@ TEST_F(Content, SmallSyncedChangesAreLoggedAsPatches) {
     }
   }
   EXPECT_EQ(read(f), expected);
-  EXPECT_EQ(patches(f), 0);  // the hull of the last changes is large: the chunk was written whole
+  EXPECT_EQ(patches(f), 2);  // since the large one, which was written whole
   write(f, 10, "small");
   expected.replace(10, 5, "small");
-  EXPECT_EQ(patches(f), 1);
+  EXPECT_EQ(patches(f), 3);
   write(f, expected.size(), "more");
   expected += "more";
-  EXPECT_EQ(patches(f), 2);
+  EXPECT_EQ(patches(f), 4);
   EXPECT_EQ(read(f), expected);
   EXPECT_EQ(read(f, 8, 9), expected.substr(8, 9));
   EXPECT_EQ(read(f, expected.size() - 2), "re");
