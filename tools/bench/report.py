@@ -118,6 +118,8 @@ def machine_lines(report):
     yield (f"{machine['kernel']}, {machine['cpus']} × {machine['cpu']}{virtual}, {machine['memory_MiB'] / 1024:.0f} GiB; "
            f"{machine['file_system']} ({machine['mount_options']})" +
            (f" on {disk['name']} (write cache: {disk['write_cache']}, FUA: {disk['fua']}, scheduler: {disk['scheduler']})" if disk else "") + ".")
+    if machine.get("guest_halt_poll_ns"):
+        yield f"guest_halt_poll_ns={machine['guest_halt_poll_ns']}."
     yield f"{dates[0]}{' to ' + dates[-1] if len(dates) > 1 else ''}, load {min(loads)} to {max(loads)}."
     yield ", ".join(f"{name} {version_number(version)}" for name, version in machine["versions"].items()) + "."
     for place in report["places"]:
