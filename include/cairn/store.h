@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -80,6 +81,11 @@ struct ReadRange {
   uint64_t length = UINT64_MAX;  // clipped to the end of the value
   // False: what is read whole is not put into the cache of values, as whoever asks keeps it himself. A part puts all of it there.
   bool fill_cache = true;
+};
+
+struct GetRequest {
+  ByteView key;
+  ReadRange range;
 };
 
 // Entries whose key starts with a prefix, in key order, as they were when the cursor was made. One thread at a time; must not
@@ -181,6 +187,9 @@ class Store {
   // The value as it is now, or a part of it. kNotFound if the key is absent; kCorrupt if what is stored does not
   // verify, kIo if it cannot be read. Never waits for writers. A small or cached value costs no read.
   [[nodiscard]] Result<Value> get(ByteView key, ReadRange range = {}) const;
+  // get() of each, in their order, each by itself: they are of no common moment, and one that fails takes no other with it.
+  // Those that were written one after the other mostly lie side by side, and are then read from the disk at once.
+  [[nodiscard]] std::vector<Result<Value>> get_all(std::span<const GetRequest> requests) const;
   // Bytes, without reading the value. Errors as get().
   [[nodiscard]] Result<uint64_t> value_size(ByteView key) const;
   // Of this moment: what is written meanwhile is not in them.

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -62,6 +65,35 @@ Result<size_t> PosixFile::pread(uint64_t offset, std::span<char> buffer) const {
     done += static_cast<size_t>(n);
     // A direct read that ends inside a block has met the end of the file; going on from there would be unaligned.
     if (n == 0 || (direct_ && done % kBlockSize != 0)) break;
+  }
+  return done;
+}
+
+Result<size_t> PosixFile::preadv(uint64_t offset, std::span<const std::span<char>> buffers) const {
+  CHECK(buffers.size() <= IOV_MAX);
+  std::vector<iovec> rest;
+  rest.reserve(buffers.size());
+  uint64_t size = 0;
+  for (const std::span<char> buffer : buffers) {
+    if (direct_) check_aligned(offset + size, buffer.data(), buffer.size());
+    size += buffer.size();
+    rest.push_back({buffer.data(), buffer.size()});
+  }
+  if (!fits(offset, size)) return fail(error(EOVERFLOW, "read"));
+  size_t done = 0;
+  for (size_t at = 0; at < rest.size();) {
+    const ssize_t n = retry([&] {
+      return ::preadv(fd_.get(), &rest[at], static_cast<int>(rest.size() - at), static_cast<off_t>(offset + done));
+    });
+    if (n < 0) return fail(error(errno, "read"));
+    done += static_cast<size_t>(n);
+    // As in pread().
+    if (n == 0 || (direct_ && done % kBlockSize != 0)) break;
+    size_t left = static_cast<size_t>(n);
+    for (; at < rest.size() && left >= rest[at].iov_len; ++at) left -= rest[at].iov_len;
+    if (left == 0) continue;
+    rest[at].iov_base = static_cast<char*>(rest[at].iov_base) + left;
+    rest[at].iov_len -= left;
   }
   return done;
 }

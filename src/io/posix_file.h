@@ -17,6 +17,7 @@ class PosixFile final : public File {
   PosixFile(UniqueFd fd, std::string name, std::string directory, bool direct);
 
   Result<size_t> pread(uint64_t offset, std::span<char> buffer) const override;
+  Result<size_t> preadv(uint64_t offset, std::span<const std::span<char>> buffers) const override;
   Result<void> pwrite(uint64_t offset, ByteView bytes) override;
   Result<void> sync() override;
   Result<void> truncate(uint64_t size) override;

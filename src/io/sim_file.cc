@@ -22,6 +22,7 @@ class SimFile final : public File {
   ~SimFile() override { forget(); }
 
   Result<size_t> pread(uint64_t offset, std::span<char> buffer) const override;
+  Result<size_t> preadv(uint64_t offset, std::span<const std::span<char>> buffers) const override;
   Result<void> pwrite(uint64_t offset, ByteView bytes) override;
   Result<void> sync() override;
   Result<void> truncate(uint64_t size) override;
@@ -82,6 +83,26 @@ Result<size_t> SimFile::pread(uint64_t offset, std::span<char> buffer) const {
   const int err = world_->disk.read(node_, offset, buffer, &got);
   if (err != 0) return fail(os_error(err, "read", name_, dir_));
   return got;
+}
+
+Result<size_t> SimFile::preadv(uint64_t offset, std::span<const std::span<char>> buffers) const {
+  uint64_t size = 0;
+  for (const std::span<char> buffer : buffers) {
+    if (options_.direct) check_aligned(offset + size, buffer.data(), buffer.size());
+    size += buffer.size();
+  }
+  // One call, as it is of the real one: it fails as a whole.
+  const auto verdict = enter(CallKind::kRead, offset, size);
+  if (!verdict.ok()) return fail(error(verdict, "read"));
+  size_t done = 0;
+  for (const std::span<char> buffer : buffers) {
+    size_t got = 0;
+    const int err = world_->disk.read(node_, offset + done, buffer, &got);
+    if (err != 0) return fail(os_error(err, "read", name_, dir_));
+    done += got;
+    if (got < buffer.size()) break;
+  }
+  return done;
 }
 
 Result<void> SimFile::pwrite(uint64_t offset, ByteView bytes) {

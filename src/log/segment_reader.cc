@@ -56,6 +56,120 @@ Result<void> expect_room(const io::File& file, const std::string& name, uint64_t
   return {};
 }
 
+// What of a file is read for one record: of whole blocks, where the file wants that.
+struct Stretch {
+  uint64_t begin = 0, end = 0;  // bytes of the file
+  uint64_t before = 0;          // bytes in front of the record
+  uint64_t record = 0;          // its length, bytes
+  [[nodiscard]] uint64_t size() const { return end - begin; }
+};
+
+Stretch place_of(const RecordSource& source, ByteView key, const format::IndexEntry& entry) {
+  const uint64_t length = format::record_size(key.size(), entry.stored_length);
+  const uint64_t unit = source.direct ? io::kBlockSize : 1;
+  const uint64_t before = entry.offset % unit;
+  const uint64_t size = (before + length + unit - 1) / unit * unit;
+  CHECK(size >= length && size % unit == 0 && before < unit);
+  return {.begin = entry.offset - before, .end = entry.offset - before + size, .before = before, .record = length};
+}
+
+bool is_small(const Stretch& place) { return place.record < io::BufferPool::kSmallest; }
+
+Result<std::shared_ptr<char[]>> buffer_for(const RecordSource& source, const Stretch& place) {
+  if (is_small(place) && !source.direct) return allocate(place.size());
+  return source.buffers.take(std::max<uint64_t>(place.size(), io::BufferPool::kSmallest));
+}
+
+// The value of the record that lies in the first `got` bytes of `buffer`, or what is wrong with it.
+Result<Value> verified(const RecordSource& source, ByteView key, const format::IndexEntry& entry, const Stretch& place,
+                       std::shared_ptr<char[]> buffer, size_t got) {
+  const ByteView bytes =
+      ByteView(buffer.get(), std::min<uint64_t>(got, place.before + place.record)).substr(std::min(got, place.before));
+  auto record = format::decode_record(bytes, {source.salt, source.segment, entry.offset});
+  if (!record) return corrupt(source.name, entry.offset, record.error().message);
+  if (const char* what = disagreement(*record, key, entry)) return corrupt(source.name, entry.offset, what);
+  if (!format::value_verifies(record->header, record->stored)) {
+    return corrupt(source.name, entry.offset, "value: checksum mismatch");
+  }
+  if (!is_small(place) || !source.direct) return Value(record->stored, std::move(buffer));
+  // Out of the blocks that it shares: held by a cache they would be several times as large.
+  TRY_ASSIGN(auto own, allocate(record->stored.size()));
+  std::memcpy(own.get(), record->stored.data(), record->stored.size());
+  return Value({own.get(), record->stored.size()}, own);
+}
+
+// One read into a buffer for each record, so that a cache that holds one of them holds no more than that. Where two meet inside a
+// block that has to be read whole, the first one gets it, and the second one a copy.
+class Scatter {
+ public:
+  explicit Scatter(const RecordSource& source) : source_(source) {}
+
+  Result<void> add(const Stretch& place) {
+    uint64_t shared = 0;
+    if (!parts_.empty()) {
+      const Stretch& last = parts_.back().place;
+      CHECK(place.begin + place.before >= last.begin + last.before + last.record);
+      shared = end_ - std::min(place.begin, end_);
+      CHECK(shared <= place.size() && shared <= last.size());
+      TRY(skip_to(place.begin));
+    } else {
+      begin_ = end_ = place.begin;
+    }
+    TRY_ASSIGN(auto buffer, buffer_for(source_, place));
+    if (shared < place.size()) spans_.emplace_back(buffer.get() + shared, place.size() - shared);
+    end_ = place.end;
+    parts_.push_back({place, std::move(buffer), shared});
+    return {};
+  }
+  // Bytes that came, from the first record's place on.
+  Result<size_t> read() {
+    TRY_ASSIGN(const size_t got, source_.file.preadv(begin_, spans_));
+    for (size_t i = 1; i < parts_.size(); ++i) {
+      const Part& last = parts_[i - 1];
+      std::memcpy(parts_[i].buffer.get(), last.buffer.get() + (last.place.size() - parts_[i].shared), parts_[i].shared);
+    }
+    return got;
+  }
+
+  struct Filled {
+    Stretch place;
+    std::shared_ptr<char[]> buffer;
+    size_t length;  // bytes of it that are the file's
+  };
+  // What of `got` bytes is record `i`'s.
+  Filled take(size_t i, size_t got) {
+    Part& part = parts_[i];
+    const uint64_t before = part.place.begin - begin_;
+    return {part.place, std::move(part.buffer),
+            std::min<uint64_t>(got - std::min<uint64_t>(got, before), part.place.size())};
+  }
+
+ private:
+  struct Part {
+    Stretch place;
+    std::shared_ptr<char[]> buffer;
+    uint64_t shared;  // bytes at its front that are at the end of the part before
+  };
+  // What lies between two records goes where nobody looks.
+  Result<void> skip_to(uint64_t offset) {
+    if (offset <= end_) return {};
+    CHECK(offset - end_ <= kReadGapMax);
+    if (!between_) {
+      TRY_ASSIGN(between_, source_.buffers.take(io::BufferPool::kSmallest));
+    }
+    static_assert(kReadGapMax <= io::BufferPool::kSmallest);
+    spans_.emplace_back(between_.get(), offset - end_);
+    end_ = offset;
+    return {};
+  }
+
+  const RecordSource& source_;
+  std::vector<Part> parts_;
+  std::vector<std::span<char>> spans_;
+  std::shared_ptr<char[]> between_;
+  uint64_t begin_ = 0, end_ = 0;  // of the file, bytes
+};
+
 // One piece of an extent: reads it into `buffer`, verifies it, and gives its stored bytes.
 Result<format::Record> read_piece(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
                                   ByteView key, uint64_t index, std::span<char> buffer) {
@@ -89,30 +203,28 @@ Result<void> copy_raw(const format::Record& piece, uint64_t begin, uint64_t end,
 }  // namespace
 
 Result<Value> read_record(const RecordSource& source, ByteView key, const format::IndexEntry& entry) {
-  const auto& [file, name, salt, segment, buffers, direct] = source;
-  const uint64_t length = format::record_size(key.size(), entry.stored_length);
-  if (length > kTrustedLength) TRY(expect_room(file, name, entry.offset, length));
-  // One pread for header, key and value: the index knows how long they are. Of whole blocks, where the file wants that.
-  const uint64_t unit = direct ? io::kBlockSize : 1;
-  const uint64_t before = entry.offset % unit;
-  const uint64_t wanted = (before + length + unit - 1) / unit * unit;
-  CHECK(wanted >= length && wanted % unit == 0 && before < unit);
-  const bool small = length < io::BufferPool::kSmallest;
-  TRY_ASSIGN(auto buffer,
-             small && !direct ? allocate(wanted) : buffers.take(std::max<uint64_t>(wanted, io::BufferPool::kSmallest)));
-  TRY_ASSIGN(const size_t got, file.pread(entry.offset - before, {buffer.get(), wanted}));
-  const ByteView bytes = ByteView(buffer.get(), std::min<uint64_t>(got, before + length)).substr(std::min(got, before));
-  auto record = format::decode_record(bytes, {salt, segment, entry.offset});
-  if (!record) return corrupt(name, entry.offset, record.error().message);
-  if (const char* what = disagreement(*record, key, entry)) return corrupt(name, entry.offset, what);
-  if (!format::value_verifies(record->header, record->stored)) {
-    return corrupt(name, entry.offset, "value: checksum mismatch");
+  const Stretch place = place_of(source, key, entry);
+  if (place.record > kTrustedLength) TRY(expect_room(source.file, source.name, entry.offset, place.record));
+  // One pread for header, key and value: the index knows how long they are.
+  TRY_ASSIGN(auto buffer, buffer_for(source, place));
+  TRY_ASSIGN(const size_t got, source.file.pread(place.begin, {buffer.get(), place.size()}));
+  return verified(source, key, entry, place, std::move(buffer), got);
+}
+
+std::vector<std::optional<Value>> read_records(const RecordSource& source, std::span<const RecordRequest> requests) {
+  CHECK(!requests.empty());
+  std::vector<std::optional<Value>> values(requests.size());
+  Scatter scatter(source);
+  for (const RecordRequest& request : requests)
+    if (!scatter.add(place_of(source, request.key, *request.entry))) return values;
+  const auto got = scatter.read();
+  if (!got) return values;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    auto part = scatter.take(i, *got);
+    auto value = verified(source, requests[i].key, *requests[i].entry, part.place, std::move(part.buffer), part.length);
+    if (value) values[i] = std::move(*value);
   }
-  if (!small || !direct) return Value(record->stored, std::move(buffer));
-  // Out of the blocks that it shares: held by a cache they would be several times as large.
-  TRY_ASSIGN(auto own, allocate(record->stored.size()));
-  std::memcpy(own.get(), record->stored.data(), record->stored.size());
-  return Value({own.get(), record->stored.size()}, own);
+  return values;
 }
 
 Result<Value> decode_value(const format::IndexEntry& entry, Value stored, uint32_t max_raw_length) {

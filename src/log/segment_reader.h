@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "cairn/bytes.h"
 #include "cairn/result.h"
@@ -30,6 +33,18 @@ struct RecordSource {
 // the value's checksum. Returns the stored bytes (not decompressed). kCorrupt if anything disagrees; kIo as the file
 // says; kOutOfMemory.
 Result<Value> read_record(const RecordSource& source, ByteView key, const format::IndexEntry& entry);
+
+// Of records that are read together, one and the next lie at most so far apart, bytes: what lies between is read as well.
+inline constexpr uint64_t kReadGapMax = 16 << 10;
+
+struct RecordRequest {
+  ByteView key;
+  const format::IndexEntry* entry;
+};
+// read_record() of each, by one read of the file. Needs at least one; they ascend in the file, do not overlap, and are no further
+// apart than kReadGapMax (CHECK); their lengths were bounded by the file's. Each value is in a buffer of its own, as one that was
+// read alone. Nothing is where a value did not come or does not verify: reading it alone says why.
+std::vector<std::optional<Value>> read_records(const RecordSource& source, std::span<const RecordRequest> requests);
 
 // Decompresses what read_record() or a slab gave, or returns it as it is. kCorrupt, also when the entry claims more
 // than `max_raw_length` bytes (what the caller can be asked to hold, for example the chunk size); kOutOfMemory.

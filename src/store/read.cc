@@ -45,6 +45,29 @@ Result<Value> Store::get(ByteView key, ReadRange range) const {
   }
 }
 
+std::vector<Result<Value>> Store::get_all(std::span<const GetRequest> requests) const {
+  std::vector<Result<Value>> out(requests.size(), fail(ErrorCode::kNotFound));
+  std::vector<store::Lookup> lookups;
+  std::vector<size_t> places;  // of the lookups in `out`
+  const auto version = impl_->catalog->current();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto& [key, range] = requests[i];
+    if (impl_->filter && !impl_->filter->may_contain(index::Table::hash(key))) continue;
+    auto found = version->find(key, kMaxSeq);
+    if (!found) {
+      out[i] = fail(std::move(found).error());
+    } else if (*found && names_unknown_extent(*version, **found)) {
+      out[i] = get(key, range);
+    } else if (*found && (*found)->entry.type != format::RecordType::kErase) {
+      lookups.push_back({key, std::move(**found), range});
+      places.push_back(i);
+    }
+  }
+  auto values = impl_->values->read_all(*version, lookups);
+  for (size_t i = 0; i < places.size(); ++i) out[places[i]] = std::move(values[i]);
+  return out;
+}
+
 Result<uint64_t> Store::value_size(ByteView key) const {
   if (impl_->filter && !impl_->filter->may_contain(index::Table::hash(key))) return fail(ErrorCode::kNotFound);
   const auto version = impl_->catalog->current();

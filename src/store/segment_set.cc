@@ -5,7 +5,6 @@
 
 #include "base/check.h"
 #include "base/try.h"
-#include "log/segment_reader.h"
 #include "store/room.h"
 
 namespace cairn::store {
@@ -52,6 +51,13 @@ Result<Value> Segment::read(ByteView key, const format::IndexEntry& entry) const
   const bool direct = files_->direct_reads;
   TRY_ASSIGN(auto handle, files_->files->open(*files_->directory, file_name_, {io::OpenMode::kRead, direct}));
   return log::read_record({*handle, name_, meta_.salt, meta_.id, *files_->buffers, direct}, key, entry);
+}
+
+std::vector<std::optional<Value>> Segment::read_together(std::span<const log::RecordRequest> requests) const {
+  const bool direct = files_->direct_reads;
+  const auto handle = files_->files->open(*files_->directory, file_name_, {io::OpenMode::kRead, direct});
+  if (!handle) return std::vector<std::optional<Value>>(requests.size());
+  return log::read_records({**handle, name_, meta_.salt, meta_.id, *files_->buffers, direct}, requests);
 }
 
 Result<void> Segment::find_punched() const {

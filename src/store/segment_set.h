@@ -4,6 +4,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "io/buffer_pool.h"
 #include "io/env.h"
 #include "io/file_cache.h"
+#include "log/segment_reader.h"
 
 namespace cairn::store {
 
@@ -49,6 +52,8 @@ class Segment {
   // Stored bytes of the record that `entry` describes (entry.offset is right for this segment), verified.
   // kCorrupt, kIo, kOutOfMemory. One read of the file.
   Result<Value> read(ByteView key, const format::IndexEntry& entry) const;
+  // read() of each by one read of the file. Needs what log::read_records() needs. Nothing is where read() will say why.
+  std::vector<std::optional<Value>> read_together(std::span<const log::RecordRequest> requests) const;
   // Out of the cache of open files: stays open as long as it is held. kCorrupt if it is missing.
   Result<std::shared_ptr<const io::File>> file() const;
 

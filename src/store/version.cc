@@ -68,6 +68,49 @@ class RunIterator final : public index::Iterator {
   std::unique_ptr<index::Iterator> current_;
 };
 
+// What of it lies in a value of `size` bytes. One after the other, so that the sum cannot overflow.
+ReadRange clip(ReadRange range, uint64_t size) {
+  range.offset = std::min(range.offset, size);
+  range.length = std::min(range.length, size - range.offset);
+  return range;
+}
+
+Value clipped(const Value& value, const ReadRange& range) {
+  const auto [offset, length, fill_cache] = clip(range, value.size());
+  return value.slice(offset, length);
+}
+
+bool is_in_part(const ReadRange& range, const FoundEntry& found) {
+  return range.offset != 0 || range.length < found.entry.raw_length;
+}
+
+// Whether its record can be read with its neighbours: it is where the index says, in a file that is long enough for it.
+bool may_be_joined(const Version& version, const Lookup& lookup) {
+  const format::IndexEntry& entry = lookup.found.entry;
+  if (lookup.found.slab || entry.has_small || entry.type != format::RecordType::kPut) return false;
+  const SegmentSet::Ref* segment = version.segments->find(entry.segment);
+  if (segment == nullptr) return false;
+  const uint64_t size = (*segment)->meta().file_size;
+  return entry.offset <= size && format::record_size(lookup.key.size(), entry.stored_length) <= size - entry.offset;
+}
+
+// How many from the front, in order of their places, are read by one call.
+size_t joined(std::span<const Lookup* const> lookups) {
+  constexpr uint64_t kLongest = 4 << 20;  // bytes; a longer read waits no less often for the disk
+  constexpr size_t kMost = 256;           // records; the kernel takes 1024 pieces, and there is one between any two
+  const format::IndexEntry& first = lookups.front()->found.entry;
+  uint64_t end = first.offset;
+  size_t count = 0;
+  for (const Lookup* lookup : lookups.first(std::min(lookups.size(), kMost))) {
+    const format::IndexEntry& entry = lookup->found.entry;
+    if (entry.segment != first.segment || entry.offset < end || entry.offset - end > log::kReadGapMax) break;
+    end = entry.offset + format::record_size(lookup->key.size(), entry.stored_length);
+    if (count != 0 && end - first.offset > kLongest) break;
+    ++count;
+  }
+  return count;
+}
+
 Result<std::optional<FoundEntry>> get_in_table(const index::Table& table, ByteView key, SeqNo max_seq) {
   TRY_ASSIGN(auto found, table.get(key, max_seq));
   if (!found) return std::nullopt;
@@ -224,22 +267,64 @@ Result<Value> ValueReader::extent(const Version& version, ByteView key, const fo
   return log::read_extent(*file, (*segment)->name(), pointer, key, range.offset, range.length);
 }
 
+std::vector<std::optional<Value>> ValueReader::together(const Segment& segment,
+                                                        std::span<const Lookup* const> lookups) {
+  std::vector<log::RecordRequest> requests;
+  requests.reserve(lookups.size());
+  for (const Lookup* lookup : lookups) requests.push_back({lookup->key, &lookup->found.entry});
+  auto values = segment.read_together(requests);
+  for (size_t i = 0; i < lookups.size(); ++i) {
+    if (!values[i]) continue;
+    const auto& [key, found, range] = *lookups[i];
+    auto value = log::decode_value(found.entry, std::move(*values[i]));
+    values[i].reset();
+    if (!value) continue;
+    if (range.fill_cache || is_in_part(range, found)) chunks_.insert(found.entry.seq, *value);
+    values[i] = clipped(*value, range);
+  }
+  return values;
+}
+
+std::vector<Result<Value>> ValueReader::read_all(const Version& version, std::span<const Lookup> lookups) {
+  std::vector<Result<Value>> out(lookups.size());
+  std::vector<const Lookup*> on_disk;
+  for (const Lookup& lookup : lookups) {
+    Result<Value>& value = out[static_cast<size_t>(&lookup - lookups.data())];
+    if (!may_be_joined(version, lookup)) {
+      value = read(version, lookup.key, lookup.found, lookup.range);
+    } else if (auto cached = chunks_.find(lookup.found.entry.seq)) {
+      value = clipped(*cached, lookup.range);
+    } else {
+      on_disk.push_back(&lookup);
+    }
+  }
+  std::sort(on_disk.begin(), on_disk.end(), [](const Lookup* a, const Lookup* b) {
+    const auto place = [](const Lookup* l) { return std::pair(l->found.entry.segment, l->found.entry.offset); };
+    return place(a) < place(b);
+  });
+  for (std::span<const Lookup*> rest = on_disk; !rest.empty();) {
+    const auto run = rest.first(joined(rest));
+    rest = rest.subspan(run.size());
+    std::vector<std::optional<Value>> values(run.size());
+    if (run.size() > 1) values = together(**version.segments->find(run.front()->found.entry.segment), run);
+    for (size_t i = 0; i < run.size(); ++i) {
+      // Alone it is tried again, looked for elsewhere if it has moved, and named and counted if it is damaged.
+      const Lookup& lookup = *run[i];
+      out[static_cast<size_t>(&lookup - lookups.data())] =
+          values[i] ? std::move(*values[i]) : read(version, lookup.key, lookup.found, lookup.range);
+    }
+  }
+  return out;
+}
+
 Result<Value> ValueReader::read(const Version& version, ByteView key, const FoundEntry& found, ReadRange range) {
   auto result = [&]() -> Result<Value> {
-    const bool in_part = range.offset != 0 || range.length < found.entry.raw_length;
-    TRY_ASSIGN(auto value, whole(version, key, found, range.fill_cache || in_part));
-    uint64_t size = value.size();
+    TRY_ASSIGN(auto value, whole(version, key, found, range.fill_cache || is_in_part(range, found)));
     if (found.entry.type == format::RecordType::kExtent) {
       TRY_ASSIGN(auto pointer, format::decode_extent_pointer(value.view()));
-      size = pointer.length;
-      // Clipped one after the other, so that the sum cannot overflow.
-      range.offset = std::min(range.offset, size);
-      range.length = std::min(range.length, size - range.offset);
-      return extent(version, key, pointer, range);
+      return extent(version, key, pointer, clip(range, pointer.length));
     }
-    range.offset = std::min(range.offset, size);
-    range.length = std::min(range.length, size - range.offset);
-    return value.slice(range.offset, range.length);
+    return clipped(value, range);
   }();
   // Counted here, where every read comes through: what a user sees as EIO.
   if (!result && result.error().code == ErrorCode::kCorrupt) ++corrupt_reads_;

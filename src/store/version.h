@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "cache/chunk_cache.h"
@@ -87,6 +88,13 @@ class OlderEntries {
   std::vector<Tables> runs_;
 };
 
+// One of several values that are wanted at once. The view is the caller's.
+struct Lookup {
+  ByteView key;
+  FoundEntry found;
+  ReadRange range;
+};
+
 // Turns what find() gave into the value, verified: small values as they are, others from slab, chunk cache or segment; where the
 // place is out of date (the segment was compacted) the owner of the sequence number is asked. Thread-safe.
 class ValueReader {
@@ -96,6 +104,8 @@ class ValueReader {
   // Bytes [range.offset, range.offset + range.length), clipped to the value. Needs an entry that is no erase. kCorrupt
   // (counted), kIo, kOutOfMemory.
   Result<Value> read(const Version& version, ByteView key, const FoundEntry& found, ReadRange range);
+  // read() of each, in their order; records that lie side by side in a segment come by one read of the disk.
+  std::vector<Result<Value>> read_all(const Version& version, std::span<const Lookup> lookups);
   // Length of the value in bytes, without reading it (but for an extent's pointer).
   Result<uint64_t> size(const Version& version, ByteView key, const FoundEntry& found);
   [[nodiscard]] uint64_t corrupt_reads() const { return corrupt_reads_; }
@@ -106,6 +116,8 @@ class ValueReader {
   Result<Value> stored(const Version& version, ByteView key, const FoundEntry& found);
   Result<Value> extent(const Version& version, ByteView key, const format::ExtentPointer& pointer, ReadRange range);
   Result<Value> whole(const Version& version, ByteView key, const FoundEntry& found, bool fill_cache);
+  // Values of lookups whose records can be read by one call; nothing where read() has to see to it.
+  std::vector<std::optional<Value>> together(const Segment& segment, std::span<const Lookup* const> lookups);
 
   const std::shared_ptr<const SegmentFiles> files_;
   // By sequence number, so it serves all versions.

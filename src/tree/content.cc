@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
+#include <utility>
 
 #include "base/check.h"
 #include "base/try.h"
@@ -24,30 +26,70 @@ void append_zeros(std::vector<Value>& pieces, uint64_t size) {
   }
 }
 
-// Bytes begin..end-1 of one chunk.
-Result<void> read_chunk(const Tree& tree, const Inode& inode, uint64_t index, ReadRange range,
-                        std::vector<Value>& pieces) REQUIRES_SHARED(inode.mutex) {
-  TRY_ASSIGN(const Value value, load_chunk(tree, inode, index, range));
-  if (value.size() != 0) pieces.push_back(value);
-  CHECK(value.size() <= range.length);
-  append_zeros(pieces, range.length - value.size());
-  return {};
+// Bytes of one chunk that are wanted. `logged`: it is asked of the log with others, and answered in `value`.
+struct ChunkPart {
+  uint64_t index = 0;
+  ReadRange range;
+  bool logged = false;
+  Result<Value> value = {};
+};
+
+// What the log has of those that are nowhere else, together: they mostly lie side by side.
+void load_together(const Tree& tree, const Inode& inode, std::span<ChunkPart> parts) REQUIRES_SHARED(inode.mutex) {
+  if (parts.size() < 2 || inode.attributes.patched) return;
+  std::vector<Bytes> keys;
+  std::vector<GetRequest> requests;
+  keys.reserve(parts.size());
+  for (ChunkPart& part : parts) {
+    part.logged = !inode.chunks.contains(part.index);
+    if (!part.logged) continue;
+    keys.push_back(format::chunk_key(inode.ino, part.index));
+    requests.push_back({keys.back(), part.range});
+  }
+  auto values = tree.store.get_all(requests);
+  size_t next = 0;
+  for (ChunkPart& part : parts)
+    if (part.logged) part.value = std::move(values[next++]);
+  CHECK(next == values.size());
+}
+
+Result<Value> value_of(const Tree& tree, const Inode& inode, ChunkPart& part) REQUIRES_SHARED(inode.mutex) {
+  const auto& [index, range, logged, value] = part;
+  const bool dense = is_dense(inode.attributes);
+  const bool absent = logged && !value && value.error().code == ErrorCode::kNotFound;
+  if (absent && !dense) return Value();
+  // What is not as it ought to be is looked at alone.
+  if (!logged || absent || (value && dense && value->size() < range.length)) {
+    return load_chunk(tree, inode, index, range);
+  }
+  return std::move(part.value);
 }
 
 Result<std::vector<Value>> read_locked(const Tree& tree, const Inode& inode, uint64_t offset, uint64_t size)
     REQUIRES_SHARED(inode.mutex) {
+  constexpr size_t kTogether = 64;  // chunks
   const format::Attributes& a = inode.attributes;
   std::vector<Value> pieces;
   if (offset >= a.size) return pieces;
   // Neither sum overflows: `offset` is below the size here.
   const uint64_t end = offset + std::min(size, a.size - offset);
+  std::vector<ChunkPart> parts;
   while (offset < end) {
-    const uint64_t index = offset >> a.chunk_bits;
-    const uint64_t begin = offset & (a.chunk_size() - 1);
-    const uint64_t length = std::min(a.chunk_size() - begin, end - offset);
-    const ReadRange range{.offset = begin, .length = length, .fill_cache = !tree.options.caller_caches};
-    TRY(read_chunk(tree, inode, index, range, pieces));
-    offset += length;
+    parts.clear();
+    for (; offset < end && parts.size() < kTogether; offset += parts.back().range.length) {
+      const uint64_t begin = offset & (a.chunk_size() - 1);
+      const uint64_t length = std::min(a.chunk_size() - begin, end - offset);
+      parts.push_back({.index = offset >> a.chunk_bits,
+                       .range = {.offset = begin, .length = length, .fill_cache = !tree.options.caller_caches}});
+    }
+    load_together(tree, inode, parts);
+    for (ChunkPart& part : parts) {
+      TRY_ASSIGN(Value value, value_of(tree, inode, part));
+      CHECK(value.size() <= part.range.length);
+      const uint64_t hole = part.range.length - value.size();
+      if (value.size() != 0) pieces.push_back(std::move(value));
+      append_zeros(pieces, hole);
+    }
   }
   return pieces;
 }

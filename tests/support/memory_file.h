@@ -32,6 +32,16 @@ class MemoryFile : public io::File {
     std::memcpy(buffer.data(), bytes_.data() + offset, length);
     return length;
   }
+  Result<size_t> preadv(uint64_t offset, std::span<const std::span<char>> buffers) const override {
+    size_t done = 0;
+    for (const std::span<char> buffer : buffers) {
+      const auto got = pread(offset + done, buffer);
+      if (!got) return got;
+      done += *got;
+      if (*got < buffer.size()) break;
+    }
+    return done;
+  }
   Result<void> pwrite(uint64_t offset, ByteView bytes) override {
     if (bytes_.size() < offset + bytes.size()) bytes_.resize(offset + bytes.size());
     bytes_.replace(offset, bytes.size(), bytes);

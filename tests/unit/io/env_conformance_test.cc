@@ -180,6 +180,20 @@ TEST_P(EnvConformance, DirectIoReadsAndWritesWholeBlocks) {
   ASSERT_EQ((*file)->pread(kBlockSize, bytes).value(), kBlockSize);
   EXPECT_EQ(bytes.front(), 'd');
   EXPECT_EQ((*file)->pread(2 * kBlockSize, bytes).value(), 0U);
+  std::fill(bytes.begin(), bytes.end(), '?');
+  const std::vector<std::span<char>> buffers = {bytes, bytes, bytes};
+  EXPECT_EQ((*file)->preadv(0, buffers).value(), 2 * kBlockSize);
+  EXPECT_EQ(bytes.front(), 'd') << "the last of them that the file has";
+}
+
+TEST_P(EnvConformance, OneReadFillsSeveralBuffersUpToTheEndOfTheFile) {
+  const auto file = create("f", "0123456789");
+  Bytes a(3, '?'), b(2, '?'), c(10, '?'), d(1, '?');
+  const std::vector<std::span<char>> buffers = {a, b, {}, c, d};
+  EXPECT_EQ(file->preadv(1, buffers).value(), 9U);
+  EXPECT_EQ(a + "|" + b + "|" + c + "|" + d, "123|45|6789??????|?");
+  EXPECT_EQ(file->preadv(10, buffers).value(), 0U);
+  EXPECT_EQ(file->preadv(5, {}).value(), 0U);
 }
 
 TEST_P(EnvConformance, CreateRefusesATakenNameAndOpenAMissingOne) {

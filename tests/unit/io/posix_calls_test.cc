@@ -5,10 +5,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "io/env.h"
@@ -51,6 +54,18 @@ auto answer(Call call) -> decltype(call()) {
 extern "C" {
 ssize_t pread64(int fd, void* buffer, size_t size, off64_t offset) {
   return answer([&]() -> ssize_t { return syscall(SYS_pread64, fd, buffer, std::min(size, system_now.most), offset); });
+}
+ssize_t preadv64(int fd, const iovec* buffers, int count, off64_t offset) {
+  return answer([&]() -> ssize_t {
+    // Cut as the kernel may cut it: inside a buffer or between two.
+    std::vector<iovec> some;
+    size_t room = system_now.most;
+    for (int i = 0; i < count && room > 0; ++i) {
+      some.push_back({buffers[i].iov_base, std::min(buffers[i].iov_len, room)});
+      room -= some.back().iov_len;
+    }
+    return syscall(SYS_preadv, fd, some.data(), some.size(), offset, 0);
+  });
 }
 ssize_t pwrite64(int fd, const void* buffer, size_t size, off64_t offset) {
   return answer(
@@ -105,6 +120,12 @@ TEST_F(PosixCalls, ShortReadsAndWritesAndInterruptionsAreNotSeen) {
     const auto got = file_->pread(5, back);
     ASSERT_TRUE(got.has_value());
     EXPECT_EQ(back.substr(0, *got), kText);
+    system_now = {.interrupts = 3, .most = most};
+    std::string first(7, '?'), second(1, '?'), rest(kText.size() + 10, '?');
+    const std::vector<std::span<char>> buffers = {first, second, {}, rest};
+    const auto scattered = file_->preadv(5, buffers);
+    ASSERT_TRUE(scattered.has_value());
+    EXPECT_EQ((first + second + rest).substr(0, *scattered), kText);
   }
   for (const auto& call : {+[](File& f) { return f.sync(); }, +[](File& f) { return f.truncate(3); },
                            +[](File& f) { return f.allocate(0, 4096); }}) {
@@ -127,6 +148,11 @@ TEST_F(PosixCalls, AnErrorAfterAPartIsAnErrorAndNoShortSuccess) {
     const auto got = file_->pread(0, back);
     ASSERT_FALSE(got.has_value()) << "an error is taken for the end of the file";
     EXPECT_EQ(got.error().os_errno, err);
+    system_now = {.most = 10, .err = err, .before_error = 3};
+    const std::vector<std::span<char>> buffers = {std::span(back).first(25), std::span(back).subspan(25)};
+    const auto scattered = file_->preadv(0, buffers);
+    ASSERT_FALSE(scattered.has_value()) << "an error is taken for the end of the file";
+    EXPECT_EQ(scattered.error().os_errno, err);
   }
 }
 
