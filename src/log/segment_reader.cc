@@ -1,6 +1,7 @@
 #include "log/segment_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -170,35 +171,88 @@ class Scatter {
   uint64_t begin_ = 0, end_ = 0;  // of the file, bytes
 };
 
-// One piece of an extent: reads it into `buffer`, verifies it, and gives its stored bytes.
-Result<format::Record> read_piece(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
-                                  ByteView key, uint64_t index, std::span<char> buffer) {
-  const uint64_t offset = format::extent_piece_offset(key.size(), pointer.piece_size, index);
-  TRY_ASSIGN(const size_t got, file.pread(offset, buffer));
-  auto record = format::decode_record({buffer.data(), got}, {pointer.salt, pointer.segment, offset});
-  if (!record) return corrupt(name, offset, record.error().message);
-  const RecordHeader& header = record->header;
-  DCHECK(index * pointer.piece_size < pointer.length);
-  const uint64_t raw_length = std::min<uint64_t>(pointer.piece_size, pointer.length - index * pointer.piece_size);
-  if (header.type != format::RecordType::kPiece || header.seq != SeqNo(index) || record->key != key ||
-      header.raw_length != raw_length) {
-    return corrupt(name, offset, "is not the piece that belongs here");
-  }
-  if (!format::value_verifies(header, record->stored)) return corrupt(name, offset, "value: checksum mismatch");
-  return record;
+// Memory for a part of an extent's value.
+Result<std::shared_ptr<char[]>> room_for(const RecordSource& source, uint64_t length) {
+  return length < io::BufferPool::kSmallest ? allocate(length) : source.buffers.take(length);
 }
 
-// Copies bytes [begin, end) of a piece's raw content to `out`; `scratch` has room for all of it.
-Result<void> copy_raw(const format::Record& piece, uint64_t begin, uint64_t end, char* scratch, char* out) {
-  const char* raw = piece.stored.data();
-  if (piece.header.codec != format::Codec::kNone) {
-    TRY(format::decompress(piece.header.codec, piece.stored, scratch, piece.header.raw_length));
-    raw = scratch;
+// Reads the pieces of an extent, each straight to where it is wanted.
+class PieceReader {
+ public:
+  PieceReader(const RecordSource& source, const format::ExtentPointer& pointer, ByteView key)
+      : source_(source), pointer_(pointer), key_(key), head_(format::kRecordHeaderSize + key.size(), '\0') {}
+
+  // Bytes [from, to) of the raw content of piece `index` to `out`. Not more than that is verified there: what was put there before
+  // an error is anything.
+  Result<void> read(uint64_t index, uint64_t from, uint64_t to, char* out) {
+    const uint64_t length = raw_length(index);
+    CHECK(from < to && to <= length);
+    const bool whole = to - from == length;
+    if (!whole) {
+      TRY(make(stored_));
+    }
+    // At the place it has in the answer, if it is not compressed.
+    const std::span<char> place(whole ? out : stored_.get(), length);
+    TRY_ASSIGN(const RecordHeader header, fetch(index, place));
+    const ByteView stored(place.data(), header.stored_length);
+    if (header.codec == format::Codec::kNone) {
+      if (!whole) std::memcpy(out, stored.data() + from, to - from);
+      return {};
+    }
+    TRY(make(raw_));
+    auto done = whole ? unpack_over(header, stored, out)
+                      : format::decompress(header.codec, stored, raw_.get(), header.raw_length);
+    if (!done)
+      return fail(done.error().code, fmt::format("{}: piece {}: {}", source_.name, index, done.error().message));
+    if (!whole) std::memcpy(out, raw_.get() + from, to - from);
+    return {};
   }
-  CHECK(begin <= end && end <= piece.header.raw_length);
-  std::memcpy(out, raw + begin, end - begin);
-  return {};
-}
+
+ private:
+  [[nodiscard]] uint64_t raw_length(uint64_t index) const {
+    DCHECK(index * pointer_.piece_size < pointer_.length);
+    return std::min<uint64_t>(pointer_.piece_size, pointer_.length - index * pointer_.piece_size);
+  }
+  // Of one piece, made when it is first needed: memory is bounded by what is asked and two pieces.
+  Result<void> make(std::shared_ptr<char[]>& buffer) const {
+    if (buffer) return {};
+    TRY_ASSIGN(buffer, room_for(source_, std::min<uint64_t>(pointer_.piece_size, pointer_.length)));
+    return {};
+  }
+  // Puts the stored bytes of a piece, verified, at the front of `place`, which is as long as the piece is raw.
+  Result<RecordHeader> fetch(uint64_t index, std::span<char> place) {
+    const uint64_t offset = format::extent_piece_offset(key_.size(), pointer_.piece_size, index);
+    const std::array<std::span<char>, 2> spans = {std::span(head_), place};
+    TRY_ASSIGN(const size_t got, source_.file.preadv(offset, spans));
+    const auto record = format::decode_record_header(ByteView(head_).substr(0, std::min(got, head_.size())),
+                                                     {pointer_.salt, pointer_.segment, offset});
+    if (!record) return corrupt(source_.name, offset, record.error().message);
+    const RecordHeader& header = record->header;
+    if (header.type != format::RecordType::kPiece || header.seq != SeqNo(index) || record->key != key_ ||
+        header.raw_length != place.size()) {
+      return corrupt(source_.name, offset, "is not the piece that belongs here");
+    }
+    // Header and key lie in `head_`, which is as long as both.
+    if (header.stored_length > std::min<uint64_t>(got - head_.size(), place.size())) {
+      return corrupt(source_.name, offset, "record: value reaches beyond the bytes that are there");
+    }
+    if (!format::value_verifies(header, {place.data(), header.stored_length})) {
+      return corrupt(source_.name, offset, "value: checksum mismatch");
+    }
+    return header;
+  }
+  // What lies packed where it belongs unpacked: out of the way, and back.
+  Result<void> unpack_over(const RecordHeader& header, ByteView stored, char* out) {
+    std::memcpy(raw_.get(), stored.data(), stored.size());
+    return format::decompress(header.codec, {raw_.get(), stored.size()}, out, header.raw_length);
+  }
+
+  const RecordSource& source_;
+  const format::ExtentPointer& pointer_;
+  const ByteView key_;
+  Bytes head_;  // of a piece: header and key
+  std::shared_ptr<char[]> stored_, raw_;
+};
 
 }  // namespace
 
@@ -283,29 +337,24 @@ Result<void> write_extent(io::File& file, const format::SegmentHeader& header, B
   return file.sync();
 }
 
-Result<Value> read_extent(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
-                          ByteView key, uint64_t offset, uint64_t length) {
+Result<Value> read_extent(const RecordSource& source, const format::ExtentPointer& pointer, ByteView key,
+                          uint64_t offset, uint64_t length) {
   // The caller clips the range to the value; the pointer itself was decoded, so its sizes are bounded.
   CHECK(offset <= pointer.length && length <= pointer.length - offset);
+  CHECK(!source.direct);
   if (length == 0) return Value();
   const uint64_t end = offset + length;
   const uint64_t piece = pointer.piece_size;
   const uint64_t last = (end - 1) / piece;
-  TRY(expect_room(file, name, format::extent_piece_offset(key.size(), pointer.piece_size, last),
+  TRY(expect_room(source.file, source.name, format::extent_piece_offset(key.size(), pointer.piece_size, last),
                   format::kRecordHeaderSize));
-  // Room for one piece as stored, one decompressed, and the answer: memory is bounded by what is asked and two pieces.
-  const uint64_t room = format::record_size(key.size(), std::min(piece, pointer.length));
-  TRY_ASSIGN(auto buffer, allocate(room));
-  TRY_ASSIGN(auto scratch, allocate(std::min(piece, pointer.length)));
-  TRY_ASSIGN(auto out, allocate(length));
+  TRY_ASSIGN(auto out, room_for(source, length));
+  PieceReader pieces(source, pointer, key);
   for (uint64_t index = offset / piece; index <= last; ++index) {
-    TRY_ASSIGN(const auto record, read_piece(file, name, pointer, key, index, {buffer.get(), room}));
     const uint64_t begin = index * piece;
     const uint64_t from = std::max(offset, begin);
-    const uint64_t to = std::min(end, begin + record.header.raw_length);
-    if (auto copied = copy_raw(record, from - begin, to - begin, scratch.get(), out.get() + (from - offset)); !copied) {
-      return fail(copied.error().code, fmt::format("{}: piece {}: {}", name, index, copied.error().message));
-    }
+    const uint64_t to = std::min(end, begin + piece);
+    TRY(pieces.read(index, from - begin, to - begin, out.get() + (from - offset)));
   }
   return Value({out.get(), length}, out);
 }

@@ -57,8 +57,9 @@ Result<Value> decode_value(const format::IndexEntry& entry, Value stored,
 Result<void> write_extent(io::File& file, const format::SegmentHeader& header, ByteView key, ByteView value,
                           uint32_t piece_size, format::Compression compression);
 // Reads bytes [offset, offset+length) of an extent's value, verifying the pieces it touches. Needs the range inside the
-// value. kCorrupt if a piece is missing, damaged or of something else.
-Result<Value> read_extent(const io::File& file, const std::string& name, const format::ExtentPointer& pointer,
-                          ByteView key, uint64_t offset, uint64_t length);
+// value, and a file that is not open for direct I/O. kCorrupt if a piece is missing, damaged or of something else. What proves the
+// pieces is the pointer, not what the source says of its segment. A piece that is not compressed is read to where it is handed out.
+Result<Value> read_extent(const RecordSource& source, const format::ExtentPointer& pointer, ByteView key,
+                          uint64_t offset, uint64_t length);
 
 }  // namespace cairn::log

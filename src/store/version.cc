@@ -264,7 +264,8 @@ Result<Value> ValueReader::extent(const Version& version, ByteView key, const fo
     return fail(ErrorCode::kCorrupt,
                 fmt::format("extent segment {} is missing", format::segment_file_name(pointer.segment)));
   TRY_ASSIGN(auto file, (*segment)->file());
-  return log::read_extent(*file, (*segment)->name(), pointer, key, range.offset, range.length);
+  const log::RecordSource source{*file, (*segment)->name(), pointer.salt, pointer.segment, *files_->buffers};
+  return log::read_extent(source, pointer, key, range.offset, range.length);
 }
 
 std::vector<std::optional<Value>> ValueReader::together(const Segment& segment,

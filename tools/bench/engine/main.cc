@@ -6,6 +6,7 @@
 // a cache of its own, and everybody has the page cache.
 // The mix: a tenth of the operations puts 1 MiB, of the others half asks for one of the newest half of what fits, half for what
 // was never there, in a cache of --limit bytes, by a process that has --memory bytes for everything, page cache included (a cgroup).
+// Beside it stands what the disk did meanwhile. `bare` is what the mix costs at least: the I/O that it forces, and nothing else.
 // The table shows medians of operations a second and, within each round, our rate relative to the best of the others.
 #include <algorithm>
 #include <atomic>
@@ -20,6 +21,8 @@
 #include <thread>
 #include <vector>
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -47,7 +50,7 @@ struct Settings {
   uint64_t memory = 512 << 20;  // of the process of the mix, with its page cache, bytes; 0: all there is
   uint64_t mix_cache = 0;       // of it, for caches of the peers' own
   bool direct = false;          // ours reads past the page cache
-  uint64_t mix = 6000;          // operations of it
+  uint64_t mix = 4000;          // operations of it
   unsigned rounds = 3;
 };
 
@@ -133,6 +136,21 @@ class Scratch {
   fs::path path_;
 };
 
+// What the disk below a directory has done, by the kernel's count (Documentation/admin-guide/iostats.rst).
+struct DiskWork {
+  double read = 0, written = 0;  // MiB
+  double busy = 0;               // seconds in which it had something to do
+
+  static DiskWork now(const std::string& directory) {
+    struct stat st = {};
+    if (::stat(directory.c_str(), &st) != 0) return {};
+    std::ifstream file(fmt::format("/sys/dev/block/{}:{}/stat", major(st.st_dev), minor(st.st_dev)));
+    double fields[11] = {};
+    for (double& field : fields) file >> field;
+    return {.read = fields[2] / 2048, .written = fields[6] / 2048, .busy = fields[9] / 1000};
+  }
+};
+
 // Nothing if the peer is not built in.
 Figures run_blobs(const Settings& s, uint64_t size, unsigned threads, const PeerKind& kind) {
   const Scratch scratch(s.directory);
@@ -175,6 +193,7 @@ Figures run_mix(const Settings& s, const PeerKind& kind) {
   std::atomic<uint64_t> hits = 0;
   std::atomic<uint64_t> asked = 0;
   const uint64_t near = fill / 2;
+  const DiskWork before = DiskWork::now(s.directory);
   const double rate = rate_of(s.mix, 4, [&](uint64_t i) {
     const uint64_t dice = scrambled(i) >> 32;
     if (dice % 100 < 10) {
@@ -189,7 +208,11 @@ Figures run_mix(const Settings& s, const PeerKind& kind) {
   });
   // A cache that has lost what it was just given would be fast.
   if (hits * 100 < asked * 99) throw std::runtime_error(fmt::format("{}: {} of {} hits", kind.name, hits, asked));
-  return {{"blob-cache mix", rate}};
+  const DiskWork after = DiskWork::now(s.directory);
+  return {{"blob-cache mix", rate},
+          {"mix: MiB read", after.read - before.read},
+          {"mix: MiB written", after.written - before.written},
+          {"mix: disk busy, %", (after.busy - before.busy) * rate / static_cast<double>(s.mix) * 100}};
 }
 
 double median(std::vector<double> values) {
@@ -243,9 +266,9 @@ int main(int argc, char** argv) {
   cairn::bench::Settings s;
   CLI::App app("Blobs in CairnFS's engine, in files, in RocksDB, LMDB and SQLite, side by side.", "engine");
   app.add_option("DIRECTORY", s.directory, "where the stores are made, one at a time")->required();
-  app.add_option("--sizes", s.sizes, "of values, bytes")->delimiter(',')->expected(0, 100);
+  app.add_option("--sizes", s.sizes, "of values, bytes; 0: none, only the mix")->delimiter(',')->expected(0, 100);
   app.add_option("--threads", s.threads, "numbers of threads")->delimiter(',');
-  app.add_option("--peers", s.peers, "only these: cairn, files, rocksdb-blob, lmdb, sqlite, rocksdb-fifo")
+  app.add_option("--peers", s.peers, "only these: cairn, files, rocksdb-blob, lmdb, sqlite, rocksdb-fifo, bare")
       ->delimiter(',');
   app.add_option("--bytes", s.bytes, "of all values of a store, at most");
   app.add_option("--values", s.values, "of a store, at most");
@@ -258,6 +281,7 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", s.rounds, "how often everything is done");
   app.add_option("--json", s.json, "a file for every sample");
   CLI11_PARSE(app, argc, argv);
+  std::erase(s.sizes, 0u);
   try {
     cairn::bench::run(s);
     return 0;

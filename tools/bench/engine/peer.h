@@ -47,6 +47,9 @@ std::unique_ptr<Peer> make_rocksdb_fifo(const Place& place);
 std::unique_ptr<Peer> make_lmdb(const Place& place);
 std::unique_ptr<Peer> make_sqlite(const Place& place);
 
+// No cache that anybody could use, but what one costs at least: see bare.cc. For values of 1 MiB.
+std::unique_ptr<Peer> make_bare(const Place& place);
+
 // What is written below `directory` so far is on disk.
 void sync_directory(const std::string& directory);
 

@@ -188,6 +188,7 @@ std::vector<PeerKind> caches() {
   return {
       {"cairn", [](const Place& place) { return std::make_unique<CairnCache>(place); }},
       {"rocksdb-fifo", make_rocksdb_fifo},
+      {"bare", make_bare, false},
   };
 }
 
