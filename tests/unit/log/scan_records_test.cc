@@ -219,6 +219,11 @@ TEST_F(Extent, LargePiecesReadBackIntoRecycledMemory) {
       ASSERT_TRUE(part) << part.error().message;
       EXPECT_TRUE(part->view() == ByteView(value_).substr(100'000, 200'000));
     }
+    // The memory still holds the right bytes when the file does not have them any more.
+    file_->bytes().resize(format::extent_piece_offset(3, kLarge, 3) + 50);
+    const auto cut = read(0, value_.size());
+    ASSERT_FALSE(cut);
+    EXPECT_EQ(cut.error().code, ErrorCode::kCorrupt);
   }
 }
 

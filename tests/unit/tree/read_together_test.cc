@@ -5,8 +5,7 @@
 #include <random>
 #include <string>
 
-#include <fcntl.h>
-
+#include "format/tree_format.h"
 #include "support/tree_fixture.h"
 
 namespace cairn {
@@ -70,7 +69,7 @@ TEST_F(ReadTogether, HolesStayHoles) {
   write(file_, 12 * kChunk, data_.substr(0, 2 * kChunk));
   data_.resize(12 * kChunk, '\0');
   data_ += data_.substr(0, 2 * kChunk);
-  ok(fs_->fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kChunk, 2 * kChunk));
+  ok(fs_->fallocate(file_, kFallocPunch | kFallocKeepSize, kChunk, 2 * kChunk));
   std::fill_n(data_.begin() + kChunk, 2 * kChunk, '\0');
   for (int round = 0; round < 2; ++round, remount())
     for (const uint64_t offset : {uint64_t{0}, kChunk - 1, 2 * kChunk + 1, size - 1, 11 * kChunk})
@@ -88,6 +87,20 @@ TEST_F(ReadTogether, DamageIsCountedOnceAndOnlyItsReadersSeeIt) {
   }
   fails(ErrorCode::kCorrupt, fs_->read(file_, 0, UINT64_MAX));
   EXPECT_EQ(fs_->store_stats().corrupt_reads, 1u);
+  calls_for(0, 5 * kChunk);
+  calls_for(6 * kChunk, UINT64_MAX);
+}
+
+TEST_F(ReadTogether, AChunkThatIsMissingIsDamageAndNoHole) {
+  unmount();
+  {
+    const auto store = ok(Store::open(*env_, kPath, Options()));
+    WriteBatch batch;
+    batch.erase(format::chunk_key(file_, 5));
+    ok(store->write(batch, Durability::kSync));
+  }
+  mount();
+  fails(ErrorCode::kCorrupt, fs_->read(file_, 0, UINT64_MAX));
   calls_for(0, 5 * kChunk);
   calls_for(6 * kChunk, UINT64_MAX);
 }
