@@ -45,7 +45,8 @@ class File {
 
   // Fills as much of `buffer` as the file has from `offset`; less than asked only at the end of the file.
   virtual Result<size_t> pread(uint64_t offset, std::span<char> buffer) const = 0;
-  // The same into several buffers, one behind the other: one read of the device for all of them, and not more than that. Bytes.
+  // The same into several buffers, one behind the other, by one read of the device. Needs at most 1024 of them. With direct I/O each is
+  // of whole blocks.
   virtual Result<size_t> preadv(uint64_t offset, std::span<const std::span<char>> buffers) const = 0;
   // Writes all of `bytes`; short writes and EINTR are handled inside. After an error any part may have been written.
   virtual Result<void> pwrite(uint64_t offset, ByteView bytes) = 0;

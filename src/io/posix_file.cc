@@ -20,6 +20,9 @@ namespace {
 
 static_assert(sizeof(off_t) == 8, "_FILE_OFFSET_BITS=64");
 
+constexpr size_t kMostBuffers = 1024;  // of one read
+static_assert(kMostBuffers <= IOV_MAX);
+
 // Repeats a system call that a signal interrupted.
 template <class Call>
 auto retry(Call call) {
@@ -70,7 +73,7 @@ Result<size_t> PosixFile::pread(uint64_t offset, std::span<char> buffer) const {
 }
 
 Result<size_t> PosixFile::preadv(uint64_t offset, std::span<const std::span<char>> buffers) const {
-  CHECK(buffers.size() <= IOV_MAX);
+  CHECK(buffers.size() <= kMostBuffers);
   std::vector<iovec> rest;
   rest.reserve(buffers.size());
   uint64_t size = 0;
