@@ -348,10 +348,11 @@ void ChunkWrites::apply(Inode& inode, Write& write) {
   }
   if (!write.in_place) {
     inode.chunks[write.index] = std::move(write.chunk);
+    write.kept = 0;  // the chunk's from here on
     return;
   }
   DirtyChunk& chunk = inode.chunks.at(write.index);
-  chunk.kept += write.kept;
+  chunk.kept += std::exchange(write.kept, 0);
   if (!chunk.whole) {
     put_part(chunk.parts, write.part_change, write.begin, write.data, std::move(write.part));
     return;
