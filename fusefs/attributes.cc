@@ -193,7 +193,7 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
 // Another limit, for `cairnfs resize`. Everything else is not offered.
 void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void*, fuse_file_info*, unsigned, const void* in,
               size_t in_size, size_t) {
-  refuse_cancellation(req);
+  enter_ring_thread(req);
   if (ino != kRootIno || command != kResizeIoctl || in_size != sizeof(ResizeCall)) {
     fuse_reply_err(req, ENOTTY);
     return;

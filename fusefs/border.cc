@@ -2,8 +2,6 @@
 
 #include <new>
 
-#include <pthread.h>
-
 namespace cairn::fusefs {
 
 namespace {
@@ -62,14 +60,6 @@ int errno_of_exception() noexcept {
   } catch (...) {
     return EIO;
   }
-}
-
-void refuse_cancellation(fuse_req_t req) noexcept {
-  // Once for each thread; the flag spares the others the call.
-  thread_local bool refused = false;
-  if (refused || !over_io_uring(req)) return;
-  int before = 0;
-  refused = pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before) == 0;
 }
 
 }  // namespace cairn::fusefs

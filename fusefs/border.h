@@ -8,6 +8,7 @@
 
 #include "cairn/result.h"
 #include "fusefs/frontend.h"
+#include "fusefs/ring_thread.h"
 
 namespace cairn::fusefs {
 
@@ -24,26 +25,12 @@ int to_errno(const Error& error) noexcept;
 // The errno of the exception that is being handled. Only inside a catch block.
 int errno_of_exception() noexcept;
 
-// Whether the request came over io_uring: then its thread is the only one that serves its CPU, and must not wait long.
-inline bool over_io_uring(fuse_req_t req) noexcept {
-#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
-  return fuse_req_is_uring(req);
-#else
-  static_cast<void>(req);
-  return false;
-#endif
-}
-
-// Call first in a handler. libfuse cancels its io_uring threads when a session ends, even inside a handler (those that read
-// /dev/fuse it does not); they end by themselves as well, so they may refuse.
-void refuse_cancellation(fuse_req_t req) noexcept;
-
 // Answers `req` with what `compute` returns, handed to `reply`, or with its error. Everything that can fail belongs into
 // `compute`: what it throws becomes an errno too. `reply` takes the value (nothing for Result<void>), sends exactly one
 // reply, and cannot throw: a second reply would be to a request that is gone.
 template <class Compute, class Reply>
 void answer(fuse_req_t req, Compute&& compute, Reply&& reply) noexcept {
-  refuse_cancellation(req);
+  enter_ring_thread(req);
   int err = EIO;
   try {
     auto result = compute();

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <climits>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include <fcntl.h>
@@ -152,9 +153,29 @@ Result<ReadReply> to_reply(Result<std::vector<Value>> read) {
   return reply;
 }
 
+// Where the answer to a read over io_uring has to lie; none over /dev/fuse.
+std::span<char> payload_of(fuse_req_t req) noexcept {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+  char* payload = nullptr;
+  size_t room = 0;
+  if (fuse_req_get_payload(req, &payload, &room, nullptr) == 0) return {payload, room};
+#else
+  static_cast<void>(req);
+#endif
+  return {};
+}
+
 void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info*) {
+  note_read(req, size);
+  const auto from = static_cast<uint64_t>(offset);
+  if (const std::span<char> payload = payload_of(req); payload.size() >= size && size != 0) {
+    answer(
+        req, [&] { return frontend_of(req).fs.read_into(ino, from, payload.first(size)); },
+        [req, payload](uint64_t got) noexcept { fuse_reply_buf(req, payload.data(), got); });
+    return;
+  }
   answer(
-      req, [&] { return to_reply(frontend_of(req).fs.read(ino, static_cast<uint64_t>(offset), size)); },
+      req, [&] { return to_reply(frontend_of(req).fs.read(ino, from, size)); },
       [req](const ReadReply& reply) noexcept {
         fuse_reply_iov(req, reply.iov.data(), static_cast<int>(reply.iov.size()));
       });

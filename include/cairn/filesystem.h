@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -179,6 +180,9 @@ class FileSystem {
   void release(Ino ino);  // the last one lets partial chunks go to the log, a moment later
   // At most `size` bytes at `offset`: fewer at the end of the file. Pieces, in order, to be sent as they are.
   Result<std::vector<Value>> read(Ino ino, uint64_t offset, uint64_t size);
+  // The same, copied to the front of `out`: how many bytes that is. After an error `out` holds anything. For who has to have them in one
+  // place anyway: large files that are read from front to back go through the processor's cache once.
+  Result<uint64_t> read_into(Ino ino, uint64_t offset, std::span<char> out);
   // Writes all of `data`, or returns an error and has written nothing of the first chunk that failed or behind it (the count
   // written before that comes back). `append`: at the end of the file, whatever `offset`.
   Result<uint64_t> write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -18,10 +19,21 @@ constexpr int64_t kDay = 86400;  // seconds
 // Shared by all reads, never written; the pieces need no pin.
 std::array<char, 128 << 10> zeros;
 
-void append_zeros(std::vector<Value>& pieces, uint64_t size) {
+// Chunks of this size and more are read one by one if a file is read from front to back.
+constexpr uint64_t kLargeChunk = 64 << 10;  // bytes
+
+// What is wanted of a file.
+struct ReadRequest {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  bool in_order = false;  // it goes on where the last read ended
+};
+
+template <class Take>
+void take_zeros(uint64_t size, Take& take) {
   while (size > 0) {
     const uint64_t n = std::min<uint64_t>(size, zeros.size());
-    pieces.emplace_back(ByteView(zeros.data(), n), nullptr);
+    take(Value(ByteView(zeros.data(), n), nullptr));
     size -= n;
   }
 }
@@ -65,14 +77,16 @@ Result<Value> value_of(const Tree& tree, const Inode& inode, ChunkPart& part) RE
   return std::move(part.value);
 }
 
-Result<std::vector<Value>> read_locked(const Tree& tree, const Inode& inode, uint64_t offset, uint64_t size)
+// Hands what there is of the range to `take`, piece by piece, in order.
+template <class Take>
+Result<void> read_locked(const Tree& tree, const Inode& inode, const ReadRequest& request, Take take)
     REQUIRES_SHARED(inode.mutex) {
   constexpr size_t kTogether = 64;  // chunks
   const format::Attributes& a = inode.attributes;
-  std::vector<Value> pieces;
-  if (offset >= a.size) return pieces;
+  uint64_t offset = request.offset;
+  if (offset >= a.size) return {};
   // Neither sum overflows: `offset` is below the size here.
-  const uint64_t end = offset + std::min(size, a.size - offset);
+  const uint64_t end = offset + std::min(request.size, a.size - offset);
   std::vector<ChunkPart> parts;
   while (offset < end) {
     parts.clear();
@@ -82,16 +96,32 @@ Result<std::vector<Value>> read_locked(const Tree& tree, const Inode& inode, uin
       parts.push_back({.index = offset >> a.chunk_bits,
                        .range = {.offset = begin, .length = length, .fill_cache = !tree.options.caller_caches}});
     }
-    load_together(tree, inode, parts);
+    // In order the kernel reads the segment ahead, and a chunk that is taken at once is still in the processor's cache.
+    if (!request.in_order || a.chunk_size() < kLargeChunk) load_together(tree, inode, parts);
     for (ChunkPart& part : parts) {
       TRY_ASSIGN(Value value, value_of(tree, inode, part));
       CHECK(value.size() <= part.range.length);
       const uint64_t hole = part.range.length - value.size();
-      if (value.size() != 0) pieces.push_back(std::move(value));
-      append_zeros(pieces, hole);
+      if (value.size() != 0) take(std::move(value));
+      take_zeros(hole, take);
     }
   }
-  return pieces;
+  return {};
+}
+
+// read_locked() of a file that is not locked, and the time of access.
+template <class Take>
+Result<void> read_pieces(Tree& tree, Inode& inode, const ReadRequest& request, Take take) EXCLUDES(inode.mutex) {
+  inode.content_known = true;
+  bool touch = false;
+  {
+    const ReadLock lock(inode.mutex);
+    TRY(require_regular(inode));
+    TRY(read_locked(tree, inode, request, take));
+    touch = tree.options.relatime && atime_is_old(inode.attributes, tree.now());
+  }
+  if (touch) touch_atime(tree, inode);
+  return {};
 }
 
 struct WriteRequest {
@@ -199,30 +229,37 @@ Result<Attr> open_and_hand_over(Tree& tree, Inode& inode, const FileSystem::Take
   const WriteLock lock(inode.mutex);
   if (!is_to_hand_over(tree, inode)) return open(tree, inode);
   // Before the open is counted: without memory for it nobody has the file open. What cannot be read is for who reads it to see.
-  const auto pieces = read_locked(tree, inode, 0, inode.attributes.size);
+  std::vector<Value> pieces;
+  const auto got = read_locked(tree, inode, {.size = inode.attributes.size},
+                               [&pieces](Value piece) { pieces.push_back(std::move(piece)); });
   TRY_ASSIGN(const Attr attr, open(tree, inode));
   inode.content_known = true;
-  if (!pieces || pieces->size() != 1) return attr;
-  CHECK(pieces->front().size() == attr.size);
+  if (!got || pieces.size() != 1) return attr;
+  CHECK(pieces.front().size() == attr.size);
   DCHECK(tree.inodes.opens(inode) == 1);
-  take(pieces->front());
+  take(pieces.front());
   tree.traffic.bytes_out += attr.size;
   return attr;
 }
 
 Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t size) {
-  const InodeRef inode = tree.inodes.get(ino);
-  inode->content_known = true;
   std::vector<Value> pieces;
-  bool touch = false;
-  {
-    const ReadLock lock(inode->mutex);
-    TRY(require_regular(*inode));
-    TRY_ASSIGN(pieces, read_locked(tree, *inode, offset, size));
-    touch = tree.options.relatime && atime_is_old(inode->attributes, tree.now());
-  }
-  if (touch) touch_atime(tree, *inode);
+  TRY(read_pieces(tree, *tree.inodes.get(ino), {.offset = offset, .size = size},
+                  [&pieces](Value piece) { pieces.push_back(std::move(piece)); }));
   return pieces;
+}
+
+Result<uint64_t> read_into(Tree& tree, Ino ino, uint64_t offset, std::span<char> out) {
+  const InodeRef inode = tree.inodes.get(ino);
+  const bool in_order = inode->read_end.exchange(offset + out.size()) == offset;
+  uint64_t done = 0;
+  const auto copy = [&done, out](const Value& piece) {
+    CHECK(piece.size() <= out.size() - done);
+    std::memcpy(out.data() + done, piece.view().data(), piece.size());
+    done += piece.size();
+  };
+  TRY(read_pieces(tree, *inode, {.offset = offset, .size = out.size(), .in_order = in_order}, copy));
+  return done;
 }
 
 Result<uint64_t> write(Tree& tree, Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cairn/bytes.h"
@@ -15,6 +16,7 @@ namespace cairn::tree {
 // As the functions of FileSystem of the same names. The caller holds no mutex and no operation. A read holds the inode
 // shared while it looks up chunks; a write holds it alone for each piece of at most an operation's room.
 Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t size);
+Result<uint64_t> read_into(Tree& tree, Ino ino, uint64_t offset, std::span<char> out);
 Result<uint64_t> write(Tree& tree, Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid);
 Result<void> fallocate(Tree& tree, Ino ino, uint32_t flags, uint64_t offset, uint64_t length);
 Result<uint64_t> seek(Tree& tree, Ino ino, uint64_t offset, SeekWhat what);

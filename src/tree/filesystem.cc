@@ -38,6 +38,11 @@ Result<void> find_or_make_root(tree::Tree& tree) {
   return tree::make_root(tree);
 }
 
+// The reader is told; the next one finds that the file is gone, as a cache's miss.
+void note_unreadable(tree::Tree& tree, Ino ino, const Error& error) {
+  if (error.code == ErrorCode::kCorrupt) tree.evictor.damaged(ino, error);
+}
+
 Result<void> close_tree(tree::Tree& tree) {
   Result<void> first_error;
   const auto note = [&](Result<void> result) {
@@ -213,11 +218,21 @@ Result<std::vector<Value>> FileSystem::read(Ino ino, uint64_t offset, uint64_t s
   auto pieces = tree::read(tree, ino, offset, size);
   if (pieces) {
     for (const Value& piece : *pieces) tree.traffic.bytes_out += piece.size();
-  } else if (pieces.error().code == ErrorCode::kCorrupt) {
-    // This reader is told; the next one finds that the file is gone, as a cache's miss.
-    tree.evictor.damaged(ino, pieces.error());
+  } else {
+    note_unreadable(tree, ino, pieces.error());
   }
   return pieces;
+}
+
+Result<uint64_t> FileSystem::read_into(Ino ino, uint64_t offset, std::span<char> out) {
+  tree::Tree& tree = impl_->tree;
+  auto got = tree::read_into(tree, ino, offset, out);
+  if (got) {
+    tree.traffic.bytes_out += *got;
+  } else {
+    note_unreadable(tree, ino, got.error());
+  }
+  return got;
 }
 
 Result<uint64_t> FileSystem::write(Ino ino, uint64_t offset, ByteView data, bool append, bool kill_suidgid) {

@@ -82,6 +82,27 @@ head -c 20M /dev/urandom >big
 cp big "$mnt/big"
 cmp big "$mnt/big"
 
+# A thread is bound to its CPU, but not while somebody reads a large file: the kernel asks ahead, and the program has a use for its own.
+free_threads() {
+  local task free=0
+  for task in /proc/"$(daemon_pid)"/task/*; do
+    [[ $(cat "$task/comm") == fuse-ring-* ]] || continue
+    grep -q '^Cpus_allowed_list:.*[,-]' "$task/status" && free=$((free + 1))
+  done
+  echo "$free"
+}
+if [ "$(nproc)" -gt 1 ]; then
+  same "$(free_threads)" 0 "unbound threads before anything large is read"
+  umount_store
+  mount_store -o io_uring=on
+  cmp big "$mnt/big"
+  [ "$(free_threads)" -gt 0 ] || fail "a large file was read by bound threads"
+  for cpu in $(seq 0 $(($(nproc --all) - 1))); do
+    taskset -c "$cpu" bash -c 'for i in {1..40}; do [ ! -e "$1/none.$i" ]; done' - "$mnt" 2>/dev/null || true
+  done
+  same "$(free_threads)" 0 "unbound threads after small requests"
+fi
+
 # What was synced survives the daemon, and both transports show it.
 kill -9 "$(daemon_pid)"
 wait_for_lock

@@ -100,7 +100,20 @@ class TreeFixture : public ::testing::Test {
   std::string read(Ino ino, uint64_t offset = 0, uint64_t size = UINT64_MAX) {
     std::string out;
     for (const Value& piece : ok(fs_->read(ino, offset, size))) out += piece.view();
+    expect_read_into(ino, offset, out, size);
     return out;
+  }
+  // The other way to read says the same, at once and in two steps of which the second goes on where the first ended.
+  void expect_read_into(Ino ino, uint64_t offset, std::string_view expected, uint64_t size) {
+    std::string buffer(std::min<uint64_t>(size, expected.size() + 1), '~');
+    for (const size_t first : {buffer.size(), buffer.size() / 2}) {
+      buffer.assign(buffer.size(), '~');
+      uint64_t got = ok(fs_->read_into(ino, offset, {buffer.data(), first}));
+      if (first != buffer.size()) got += ok(fs_->read_into(ino, offset + first, std::span(buffer).subspan(first)));
+      EXPECT_EQ(got, expected.size());
+      EXPECT_TRUE(buffer.starts_with(expected)) << "inode " << ino << " from " << offset << " first " << first;
+      EXPECT_TRUE(got == buffer.size() || buffer.back() == '~') << "written behind the end";
+    }
   }
   void resize(Ino ino, uint64_t size) {
     AttrChange change;

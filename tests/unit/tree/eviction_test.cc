@@ -235,13 +235,16 @@ TEST_F(EvictionTest, ALargeFileIsSweptAfterItLostItsName) {
 TEST_F(EvictionTest, HitsMissesAndBytesAreCounted) {
   const Ino ino = add(1);
   use(ino);
-  EXPECT_EQ(read(ino), content(1));
+  std::string whole(kSize, '\0');
+  EXPECT_EQ(ok(fs_->read_into(ino, 0, whole)), kSize);
+  EXPECT_EQ(whole, content(1));
+  EXPECT_EQ(ok(fs_->read(ino, kSize - 10, 100)).size(), 1u);
   EXPECT_EQ(find(kRootIno, "nothing"), 0u);
   const CacheStats stats = fs_->cache_stats();
   EXPECT_EQ(stats.hits, 1u);
   EXPECT_EQ(stats.misses, 1u);
   EXPECT_EQ(stats.bytes_in, kSize);
-  EXPECT_EQ(stats.bytes_out, kSize);
+  EXPECT_EQ(stats.bytes_out, kSize + 10);
   EXPECT_EQ(stats.retention_s, -1);
 }
 
