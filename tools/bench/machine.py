@@ -102,6 +102,9 @@ def describe(directory, root):
         "fuse_enable_uring": uring,
         # 0 makes each request on a virtual machine two to three times as slow (README, "On a virtual machine").
         "guest_halt_poll_ns": read("/sys/module/haltpoll/parameters/guest_halt_poll_ns"),
+        # Free memory in blocks of 2^N pages and more goes back to the host, and is slow when it is first touched again
+        # (README, "On a virtual machine"). Above 10 nothing does.
+        "page_reporting_order": read("/sys/module/page_reporting/parameters/page_reporting_order"),
         "caches_dropped": os.geteuid() == 0,
         "versions": versions(root),
     }

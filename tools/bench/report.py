@@ -120,6 +120,8 @@ def machine_lines(report):
            (f" on {disk['name']} (write cache: {disk['write_cache']}, FUA: {disk['fua']}, scheduler: {disk['scheduler']})" if disk else "") + ".")
     if machine.get("guest_halt_poll_ns"):
         yield f"guest_halt_poll_ns={machine['guest_halt_poll_ns']}."
+    if machine.get("page_reporting_order"):
+        yield f"page_reporting_order={machine['page_reporting_order']}."
     yield f"{dates[0]}{' to ' + dates[-1] if len(dates) > 1 else ''}, load {min(loads)} to {max(loads)}."
     yield ", ".join(f"{name} {version_number(version)}" for name, version in machine["versions"].items()) + "."
     for place in report["places"]:
