@@ -193,8 +193,11 @@ void answer_when_durable(fuse_req_t req, std::optional<uint64_t> written) noexce
   Frontend& frontend = frontend_of(req);
   int err = EIO;
   try {
-    frontend.syncs.add(
-        {.req = req, .written = written, .over_io_uring = over_io_uring(req), .caller = fuse_req_ctx(req)->pid});
+    frontend.syncs.add({.req = req,
+                        .written = written,
+                        .over_io_uring = over_io_uring(req),
+                        .own_thread = over_io_uring(req) && !replies_from_any_thread(),
+                        .caller = fuse_req_ctx(req)->pid});
     return;
   } catch (...) {
     err = errno_of_exception();

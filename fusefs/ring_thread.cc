@@ -31,6 +31,8 @@ void unbind(RingThread& thread) noexcept {
 
 }  // namespace
 
+bool replies_from_any_thread() noexcept { return CAIRNFS_RING_REPLIES != 0; }
+
 void enter_ring_thread(fuse_req_t req) noexcept {
   if (!over_io_uring(req)) return;
   RingThread& thread = ring_thread;

@@ -22,6 +22,10 @@ inline bool over_io_uring(fuse_req_t req) noexcept {
 #endif
 }
 
+// Whether another thread may answer such a request: libfuse 3.18 writes to a ring without its lock when the ring's own thread is about to
+// wait, so that now and then one of two answers would be lost, or garbage be sent and the mount end. The wrap has a patch.
+bool replies_from_any_thread() noexcept;
+
 // Call first in a handler. It also refuses cancellation: libfuse cancels these threads when a session ends, even inside a handler
 // (those that read /dev/fuse it does not); they end by themselves as well.
 void enter_ring_thread(fuse_req_t req) noexcept;

@@ -18,6 +18,7 @@ SyncQueue::~SyncQueue() {
 }
 
 void SyncQueue::add(const SyncRequest& request) {
+  if (request.own_thread) return answer_(request, sync());
   std::unique_lock lock(mutex_);
   const bool leads = may_lead(request);
   // Also for those who come while a caller over io_uring leads.

@@ -21,6 +21,7 @@ struct SyncRequest {
   fuse_req_t req = nullptr;
   std::optional<uint64_t> written;  // answers a write of so many bytes; none: an fsync
   bool over_io_uring = false;       // whoever adds it must not wait, unless there is nobody else
+  bool own_thread = false;          // but has to answer it himself all the same
   pid_t caller = 0;                 // the thread that asks
 };
 
@@ -29,7 +30,8 @@ struct SyncRequest {
 // Whoever finds nobody syncing leads: it syncs, answers everybody who had asked before that sync began, and goes on while
 // others have asked meanwhile. All others leave their request and go. Where the caller must not wait, because it is the only
 // thread that serves its CPU (io_uring), a thread of the queue leads instead; it is started when first needed. But a program
-// that is alone with its syncs, as those before came from it too, is spared the change of threads.
+// that is alone with its syncs, as those before came from it too, is spared the change of threads. Where only the thread that a
+// request came to may answer it, each syncs for itself.
 //
 // Thread-safe. `sync` and `answer` are called without locks; `answer` must not throw. Nothing may be added any more when it
 // is destroyed, and everything that was added has then been answered.

@@ -6,7 +6,7 @@ say() { printf '%s: %s\n' "$me" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 # Debian and Ubuntu names of what a build needs, and of what the tests and checks need besides.
-build_packages="g++ meson ninja-build pkg-config fuse3 libfuse3-dev libxxhash-dev liblz4-dev libzstd-dev libfmt-dev
+build_packages="g++ meson ninja-build pkg-config patch fuse3 libfuse3-dev libxxhash-dev liblz4-dev libzstd-dev libfmt-dev
   libspdlog-dev libcli11-dev nlohmann-json3-dev libexpected-dev"
 check_packages="libgtest-dev libgmock-dev ccache clang clang-format python3 python3-xxhash git rsync sqlite3 vim attr acl
   make gcc util-linux procps liburing-dev libnuma-dev"

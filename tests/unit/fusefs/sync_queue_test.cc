@@ -89,6 +89,25 @@ TEST_F(SyncQueueTest, WhoMayNotLeadIsAnsweredByAnotherThread) {
   EXPECT_NE(by_[2], std::this_thread::get_id());
 }
 
+TEST_F(SyncQueueTest, WhereNobodyElseMayAnswerEachSyncsForItself) {
+  hold_ = true;
+  std::thread first([this] {
+    queue_.add(request(1));
+    EXPECT_EQ(by_[1], std::this_thread::get_id());
+  });
+  started_.get_future().wait();
+  hold_ = false;
+  for (uint64_t id = 2; id < 10; ++id) {
+    SyncRequest mine = ring_request(id);
+    mine.own_thread = true;
+    queue_.add(mine);
+    EXPECT_EQ(by_[id], std::this_thread::get_id()) << id;
+  }
+  EXPECT_EQ(syncs_, 9);
+  go_on_.set_value();
+  first.join();
+}
+
 TEST_F(SyncQueueTest, AProgramThatIsAloneWithItsSyncsIsAnsweredByItsOwnThreadUntilAnotherComes) {
   const auto from = [](uint64_t id, pid_t caller) {
     SyncRequest request = ring_request(id);
