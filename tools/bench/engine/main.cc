@@ -268,7 +268,8 @@ int main(int argc, char** argv) {
   app.add_option("DIRECTORY", s.directory, "where the stores are made, one at a time")->required();
   app.add_option("--sizes", s.sizes, "of values, bytes; 0: none, only the mix")->delimiter(',')->expected(0, 100);
   app.add_option("--threads", s.threads, "numbers of threads")->delimiter(',');
-  app.add_option("--peers", s.peers, "only these: cairn, files, rocksdb-blob, lmdb, sqlite, rocksdb-fifo, bare")
+  app.add_option("--peers", s.peers,
+                 "only these: cairn, files, rocksdb-blob, rocksdb-plain, lmdb, sqlite, rocksdb-fifo, bare")
       ->delimiter(',');
   app.add_option("--bytes", s.bytes, "of all values of a store, at most");
   app.add_option("--values", s.values, "of a store, at most");

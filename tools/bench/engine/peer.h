@@ -43,6 +43,7 @@ std::vector<PeerKind> caches();  // keep to place.limit
 
 // Each is null if its package was not there.
 std::unique_ptr<Peer> make_rocksdb_blob(const Place& place);
+std::unique_ptr<Peer> make_rocksdb_plain(const Place& place);  // as it comes: without a cache for blobs
 std::unique_ptr<Peer> make_rocksdb_fifo(const Place& place);
 std::unique_ptr<Peer> make_lmdb(const Place& place);
 std::unique_ptr<Peer> make_sqlite(const Place& place);

@@ -179,6 +179,7 @@ std::vector<PeerKind> stores() {
       {"cairn", [](const Place& place) { return std::make_unique<Cairn>(place); }},
       {"files", [](const Place& place) { return std::make_unique<Files>(place.directory); }},
       {"rocksdb-blob", make_rocksdb_blob},
+      {"rocksdb-plain", make_rocksdb_plain, false},
       {"lmdb", make_lmdb, false},
       {"sqlite", make_sqlite, false},
   };

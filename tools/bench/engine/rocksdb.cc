@@ -32,7 +32,7 @@ class Rocks final : public Peer {
     options.enable_blob_files = true;
     options.min_blob_size = 1024;
     options.enable_blob_garbage_collection = true;
-    options.blob_cache = rocksdb::NewLRUCache(place.cache, 4);  // as many shards as ours
+    if (place.cache != 0) options.blob_cache = rocksdb::NewLRUCache(place.cache, 4);  // as many shards as ours
     return options;
   }
   static rocksdb::Options fifo_options(uint64_t limit) {
@@ -72,6 +72,11 @@ std::unique_ptr<Peer> make_rocksdb_blob(const Place& place) {
   return std::make_unique<Rocks>(place, Rocks::blob_options(place));
 }
 
+std::unique_ptr<Peer> make_rocksdb_plain(const Place& place) {
+  Place without = place;
+  without.cache = 0;
+  return make_rocksdb_blob(without);
+}
 std::unique_ptr<Peer> make_rocksdb_fifo(const Place& place) {
   return std::make_unique<Rocks>(place, Rocks::fifo_options(place.limit));
 }
@@ -82,6 +87,7 @@ std::unique_ptr<Peer> make_rocksdb_fifo(const Place& place) {
 
 namespace cairn::bench {
 std::unique_ptr<Peer> make_rocksdb_blob(const Place&) { return nullptr; }
+std::unique_ptr<Peer> make_rocksdb_plain(const Place&) { return nullptr; }
 std::unique_ptr<Peer> make_rocksdb_fifo(const Place&) { return nullptr; }
 }  // namespace cairn::bench
 
