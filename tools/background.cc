@@ -1,5 +1,6 @@
 #include "tools/background.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -37,6 +38,14 @@ int await(int fd) {
   return complain(report);
 }
 
+// Nothing that the caller had open is kept, but stdio and `kept`: a lock of his would be held as long as the mount lives.
+void close_inherited(int kept) {
+  const auto report = static_cast<unsigned>(kept);
+  constexpr unsigned kFirst = STDERR_FILENO + 1;
+  if (report > kFirst) ::close_range(kFirst, report - 1, 0);
+  ::close_range(std::max(report + 1, kFirst), ~0u, 0);
+}
+
 // A daemon keeps no terminal, or the pipe of whoever started it, open. Without /dev/null it goes on as it is.
 void replace_stdio(int from, int to) {
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -62,6 +71,7 @@ std::optional<int> Background::detach() {
   }
   ::close(ends[0]);
   report_ = ends[1];
+  close_inherited(report_);
   detached_ = true;
   // From here on we are the daemon. stdout and stderr stay until it is up, for what libraries have to complain about.
   std::signal(SIGPIPE, SIG_IGN);  // the parent may be gone when we report

@@ -16,7 +16,8 @@ class Background {
   Background& operator=(const Background&) = delete;
   ~Background();
 
-  // Forks. In the parent: the exit code, once the child has reported or died. In the child: nothing.
+  // Forks. In the parent: the exit code, once the child has reported or died. In the child: nothing, and no descriptor is open but
+  // stdio's.
   std::optional<int> detach();
   // The daemon is up: the parent ends with success, and the daemon lets go of the terminal.
   void ready();

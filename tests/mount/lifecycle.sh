@@ -54,6 +54,16 @@ PY
   same "$(dd if="$mnt/mapped" iflag=skip_bytes skip=70000 bs=6 count=1 status=none)" mapped "written through a mapping"
 }
 
+# A script that holds a lock while it mounts does not give it to the daemon, nor its pipes.
+keeps_nothing_of_the_caller() {
+  umount_store
+  exec {held}>"$work/held"
+  flock "$held"
+  mount_store
+  exec {held}>&-
+  flock -n "$work/held" true || fail "the daemon holds a lock of the script that mounted"
+}
+
 # umount(8) returns before the daemon has closed the store; the next mount waits instead of failing.
 mounted_again_at_once() {
   local i
@@ -122,6 +132,7 @@ one_after_another() {
   ended_by_a_signal
   ended_by_a_crash
   ended_while_in_use
+  keeps_nothing_of_the_caller
   mounted_again_at_once
   the_helper_of_mount
 }
