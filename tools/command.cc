@@ -1,5 +1,6 @@
 #include "tools/command.h"
 
+#include <algorithm>
 #include <iostream>
 
 #include <fmt/format.h>
@@ -14,11 +15,26 @@ int complain(std::string_view message, int code) {
   return code;
 }
 
+namespace {
+
+// The first positional argument that is an empty string: a variable that a script has not set.
+const CLI::Option* empty_argument(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+    const auto& words = option->results();
+    if (std::find(words.begin(), words.end(), "") != words.end()) return option;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
 // CLI11 throws for everything but success; nothing of that leaves this function.
 std::optional<int> parse(CLI::App& app, int argc, char** argv, int usage_code) {
   try {
     app.parse(argc, argv);
-    return std::nullopt;
+    const CLI::Option* empty = empty_argument(app);
+    if (empty == nullptr) return std::nullopt;
+    return complain(fmt::format("{} is empty; see `{} --help`", empty->get_name(), app.get_name()), usage_code);
   } catch (const CLI::CallForHelp&) {
     std::cout << app.help();
     return kOk;

@@ -67,6 +67,10 @@ refused "$store" any "max_threads" -- cairnfs mount -o max_threads=many "$store"
 refused "$store" any "--help" -- cairnfs mount "$store"
 expect_error any "unknown command 'mout'" -- cairnfs mout
 expect_error any "--help" -- cairnfs
+expect_error any "STORE is empty" -- cairnfs mount "" "$mnt"
+expect_error any "MOUNTPOINT is empty" -- cairnfs stat ""
+expect_error any "STORE is empty" -- mkfs.cairnfs ""
+expect_error 16 "STORE is empty" -- fsck.cairnfs ""
 expect_error 16 "--help" -- fsck.cairnfs
 expect_error 16 "--help" -- fsck.cairnfs --everything "$store"
 expect_error 16 "-n" -- fsck.cairnfs -n --rebuild-index "$store"
