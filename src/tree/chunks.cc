@@ -37,10 +37,20 @@ Result<void> for_patches(const Tree& tree, const Inode& inode, uint64_t index, V
   return {};
 }
 
+// Null if the log has to be asked.
+const PatchCount* known_patches(const Inode& inode, uint64_t index) REQUIRES_SHARED(inode.mutex) {
+  const auto& known = inode.known_patches;
+  return known && known->index == index ? &known->patches : nullptr;
+}
+
 // Adds the keys of the chunk's patches.
 Result<void> append_patch_keys(const Tree& tree, const Inode& inode, uint64_t index, std::vector<ChunkKey>& keys)
     REQUIRES_SHARED(inode.mutex) {
   if (!inode.attributes.patched) return {};
+  if (const auto* known = known_patches(inode, index)) {
+    for (uint8_t n = 1; n <= known->count; ++n) keys.push_back({.index = index, .patch = n});
+    return {};
+  }
   // Numbered without gaps, as above.
   for (uint8_t n = 1; n <= format::kMaxPatches; ++n) {
     const auto size = tree.store.value_size(format::chunk_key(inode.ino, index, n));
@@ -163,6 +173,7 @@ Result<LoggedKeys> logged_keys(const Tree& tree, const Inode& inode, uint64_t fi
 
 Result<void> erase_chunks(const Tree& tree, Edit& edit, Inode& inode, const std::vector<ChunkKey>& keys, uint64_t first,
                           uint64_t last) {
+  inode.known_patches.reset();
   format::Attributes& next = edit.draft(inode);
   uint64_t counted = UINT64_MAX;
   for (const ChunkKey& key : keys) {
@@ -188,7 +199,11 @@ Result<void> ChunkWrites::plan(Inode& inode, uint64_t index, uint64_t begin, Byt
   if (found != inode.chunks.end()) before.dirty = &found->second;
   before.logged.length = before.length;
   if (before.dirty == nullptr && before.length != 0 && inode.attributes.patched) {
-    TRY_ASSIGN(before.logged, inspect_chunk(tree_, inode, index));
+    if (const auto* known = known_patches(inode, index)) {
+      before.logged.patches = *known;
+    } else {
+      TRY_ASSIGN(before.logged, inspect_chunk(tree_, inode, index));
+    }
   }
   if (before.dirty != nullptr)
     before.logged = {.length = before.dirty->logged_length, .patches = before.dirty->patches};
@@ -329,6 +344,7 @@ Result<void> ChunkWrites::load_old(Inode& inode, const Write& write, const Befor
 Result<void> ChunkWrites::commit(Inode& inode) {
   // The log first, then memory: what the log has refused nobody may see.
   TRY(edit_.commit());
+  inode.known_patches.reset();
   for (Write& write : writes_) apply(inode, write);
   writes_.clear();
   tree_.dirty.update(inode);

@@ -93,23 +93,29 @@ void log_parts(WriteBatch& batch, Ino ino, uint64_t index, const PatchCount& log
   }
 }
 
-void log_chunk(WriteBatch& batch, Ino ino, uint64_t index, const DirtyChunk& chunk) {
+PatchCount log_chunk(WriteBatch& batch, Ino ino, uint64_t index, const DirtyChunk& chunk) {
+  PatchCount after = chunk.patches;
   if (!chunk.whole) {
     CHECK(chunk.in_log && !chunk.was_cut);
     log_parts(batch, ino, index, chunk.patches, chunk.parts);
-    return;
+    after.count += static_cast<uint32_t>(chunk.parts.size());
+    for (const DirtyPart& part : chunk.parts) after.bytes += part.bytes.size();
+    return after;
   }
   CHECK(chunk.changed_begin <= chunk.changed_end);
   const uint64_t changed = chunk.changed_end - chunk.changed_begin;
   if (chunk.in_log && !chunk.was_cut &&
       worth_patches(chunk.patches, {.count = 1, .bytes = changed}, chunk.bytes.size())) {
     const ByteView bytes = ByteView(chunk.bytes).substr(chunk.changed_begin, changed);
-    batch.put(format::chunk_key(ino, index, static_cast<uint8_t>(chunk.patches.count + 1)),
+    ++after.count;
+    after.bytes += changed;
+    batch.put(format::chunk_key(ino, index, static_cast<uint8_t>(after.count)),
               format::encode_patch({.offset = chunk.changed_begin, .bytes = bytes}));
-    return;
+    return after;
   }
   batch.put_ref(format::chunk_key(ino, index), chunk.bytes);
   erase_patches(batch, ino, index, chunk.patches);
+  return {};
 }
 
 }  // namespace cairn::tree

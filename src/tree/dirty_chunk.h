@@ -20,6 +20,12 @@ struct PatchCount {
   uint64_t bytes = 0;  // of content
 };
 
+// Of one chunk that is not in memory: what a look at the log would say.
+struct KnownPatches {
+  uint64_t index = 0;
+  PatchCount patches;
+};
+
 // Some bytes of a chunk; what one patch will hold.
 struct DirtyPart {
   uint64_t begin = 0;  // in the chunk
@@ -70,8 +76,8 @@ uint64_t kept_for_parts(const PatchCount& parts);
 // The parts as patches, numbered on from those that the log has.
 void log_parts(WriteBatch& batch, Ino ino, uint64_t index, const PatchCount& logged,
                const std::vector<DirtyPart>& parts);
-// What is new in the chunk, or all of it. `chunk` must stay until the batch is written.
-void log_chunk(WriteBatch& batch, Ino ino, uint64_t index, const DirtyChunk& chunk);
+// What is new in the chunk, or all of it. `chunk` must stay until the batch is written. Gives the patches that the log has then.
+PatchCount log_chunk(WriteBatch& batch, Ino ino, uint64_t index, const DirtyChunk& chunk);
 
 // Whoever writes a chunk whole erases its patches in the same batch: they would be put over the new content.
 inline void erase_patches(WriteBatch& batch, Ino ino, uint64_t index, const PatchCount& patches) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "base/mutex.h"
 #include "cairn/bytes.h"
@@ -50,7 +51,10 @@ class Inode : public std::enable_shared_from_this<Inode> {
   uint64_t attributes_kept GUARDED_BY(mutex) = 0;  // room in the log kept for them, bytes
   // Only of regular files; each replaces what the log has of that chunk.
   std::map<uint64_t, DirtyChunk> chunks GUARDED_BY(mutex);  // by index
-  uint64_t sweep_next GUARDED_BY(mutex) = 0;                // chunks in sweep_from..sweep_next-1 are erased already
+  // Of the chunk that write_back() has logged last, so that the next append and an unlink need not look. Whatever else logs or erases
+  // chunks forgets it.
+  std::optional<KnownPatches> known_patches GUARDED_BY(mutex);
+  uint64_t sweep_next GUARDED_BY(mutex) = 0;  // chunks in sweep_from..sweep_next-1 are erased already
   // Directories: grows, under the mutex, with every name that comes, goes or nearly did. As long as it stands still a name
   // means what it meant.
   uint64_t names_changed GUARDED_BY(mutex) = 0;

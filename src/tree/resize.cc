@@ -39,6 +39,7 @@ uint64_t Resize::room(uint64_t chunk_size) {
 
 Result<void> Resize::plan(Inode& inode, uint64_t size) {
   if (size > kMaxFileSize) return fail(ErrorCode::kTooLarge);
+  inode.known_patches.reset();
   format::Attributes& next = edit_.draft(inode);
   // First what lies behind, then the chunk that is cut: both are in one batch with the size.
   if (size < inode.attributes.size) {

@@ -62,6 +62,7 @@ Result<bool> erase_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mut
 Result<bool> cut_step(Tree& tree, Edit& edit, Inode& inode) REQUIRES(inode.mutex) {
   uint64_t next = std::max(inode.attributes.sweep_from, inode.sweep_next);
   CHECK(inode.attributes.sweep_from != format::kNoSweep);
+  inode.known_patches.reset();
   format::Attributes& draft = edit.draft(inode);
   Cursor cursor = tree.store.scan(format::kind_prefix(inode.ino, format::KeyKind::kChunk));
   cursor.seek(format::chunk_key(inode.ino, next));

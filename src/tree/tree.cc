@@ -1,6 +1,7 @@
 #include "tree/tree.h"
 
 #include <bit>
+#include <optional>
 #include <utility>
 
 #include "base/check.h"
@@ -81,11 +82,14 @@ uint64_t attributes_cost_max(uint64_t target_length) {
 Result<void> write_back(Tree& tree, Store::Operation& operation, Inode& inode) {
   WriteBatch batch;
   // Chunks by reference: the mutex is held until the write has returned.
-  for (const auto& [index, chunk] : inode.chunks) log_chunk(batch, inode.ino, index, chunk);
+  std::optional<KnownPatches> known = inode.known_patches;
+  for (const auto& [index, chunk] : inode.chunks)
+    known = {.index = index, .patches = log_chunk(batch, inode.ino, index, chunk)};
   if (inode.dirty) batch.put(format::attributes_key(inode.ino), format::encode_attributes(inode.attributes));
   if (batch.empty()) return {};
   // Its room was kept for exactly this, so it always fits (kept_for(), attributes_cost()).
   TRY(operation.write(batch));
+  inode.known_patches = known;
   inode.chunks.clear();
   inode.attributes_kept = 0;
   inode.dirty = false;

@@ -271,6 +271,37 @@ TEST_F(Overwrite, WhatIsCutInItStaysCut) {
   }
 }
 
+// The number of patches is remembered from one commit to the next write.
+TEST_F(Overwrite, PatchesAreCountedAnewAfterACut) {
+  const Ino f = logged_file(1);
+  for (int i = 1; i < 4; ++i) {
+    change(f, 100 * static_cast<uint64_t>(i), noise(50, static_cast<uint32_t>(i)));
+    ok(fs_->sync());
+    cut(f, kBig - 10 * static_cast<uint64_t>(i));
+    change(f, 1000, "after the cut");
+    ok(fs_->sync());
+    ASSERT_NO_FATAL_FAILURE(check_after_remount(f));
+    ok(fs_->lookup(kRootIno, "f"));
+  }
+}
+
+TEST_F(Overwrite, AFileWithPatchesLeavesNothingBehind) {
+  const Ino f = logged_file(1);
+  for (int i = 0; i < 3; ++i) {
+    change(f, 1000 * static_cast<uint64_t>(i), "changed");
+    ok(fs_->sync());
+  }
+  fs_->release(f);
+  ok(fs_->unlink(kRootIno, "f"));
+  fs_->forget(f, 1);
+  settle();
+  unmount();
+  const auto report = fsck(*env_, kPath, {});
+  ASSERT_TRUE(report) << report.error().message;
+  for (const FsckFinding& finding : report->findings) ADD_FAILURE() << finding.message;
+  mount();
+}
+
 TEST_F(Overwrite, AppendsToALoggedChunkGrowOnePatch) {
   const Ino f = logged_file();
   cut(f, kBig + 8000);
