@@ -224,6 +224,7 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off
 // In cache mode nothing waits for the disk; ENOSYS tells the kernel not to ask again, and callers see success. In cas mode
 // the kernel must never get ENOSYS here: it would report success for ever.
 void sync_all_before(fuse_req_t req) {
+  enter_ring_thread(req);
   if (frontend_of(req).mode == Mode::kCache) {
     fuse_reply_err(req, ENOSYS);
     return;

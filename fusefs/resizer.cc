@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include "fusefs/frontend.h"
+#include "fusefs/ring_thread.h"
+
 namespace cairn::fusefs {
 namespace {
 
@@ -34,7 +37,7 @@ void Resizer::start(fuse_req_t req, uint64_t limit) {
     return refuse(req, "the limit is being changed already; try again when that is done");
   }
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
-  wanted_ = Change{req, limit};
+  wanted_ = Change{req, limit, over_io_uring(req) ? frontend_of(req).session : nullptr};
   changed_.notify_all();
 }
 
@@ -49,7 +52,9 @@ void Resizer::run() noexcept {
     lock.lock();
     wanted_.reset();  // before the answer: who has it may ask again
     lock.unlock();
-    reply(change.req, done ? 0 : 1, done ? std::string_view() : done.error().message);
+    // With the session the library lets go of the rings, and of the requests in them. The kernel has given up on them.
+    if (change.session == nullptr || fuse_session_exited(change.session) == 0)
+      reply(change.req, done ? 0 : 1, done ? std::string_view() : done.error().message);
     lock.lock();
   }
 }

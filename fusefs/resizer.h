@@ -54,6 +54,7 @@ class Resizer {
   struct Change {
     fuse_req_t req;
     uint64_t limit;
+    fuse_session* session;  // if the request came over io_uring: goes with its rings, or null
   };
   void run() noexcept;
   Result<void> set_limit(uint64_t limit) noexcept;

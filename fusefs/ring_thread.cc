@@ -15,8 +15,9 @@ struct RingThread {
   bool refuses_cancellation = false;
   bool unbound = false;
   bool may_unbind = true;  // false once the system has said no
-  unsigned small = 0;      // requests since the last large read
-  cpu_set_t home;          // where libfuse has bound it; valid if unbound
+  bool knows_home = false;
+  unsigned small = 0;  // requests since the last large read
+  cpu_set_t home;      // where libfuse has bound it; valid if knows_home
 };
 thread_local RingThread ring_thread;  // zeroed, no destructor: it costs nothing where it is not used
 
@@ -24,8 +25,11 @@ thread_local RingThread ring_thread;  // zeroed, no destructor: it costs nothing
 // cpu_set_t has) the thread stays bound.
 void unbind(RingThread& thread) noexcept {
   cpu_set_t all;
-  thread.may_unbind = sched_getaffinity(0, sizeof thread.home, &thread.home) == 0 &&
-                      sched_getaffinity(getpid(), sizeof all, &all) == 0 && sched_setaffinity(0, sizeof all, &all) == 0;
+  // Once: later it may be where it was moved when its CPU went.
+  if (!thread.knows_home)
+    thread.knows_home = sched_getaffinity(0, sizeof thread.home, &thread.home) == 0 && CPU_COUNT(&thread.home) == 1;
+  thread.may_unbind = thread.knows_home && sched_getaffinity(getpid(), sizeof all, &all) == 0 &&
+                      sched_setaffinity(0, sizeof all, &all) == 0;
   thread.unbound = thread.may_unbind;
 }
 
@@ -41,7 +45,7 @@ void enter_ring_thread(fuse_req_t req) noexcept {
     thread.refuses_cancellation = pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before) == 0;
   }
   if (!thread.unbound || ++thread.small <= kSmallInARow) return;
-  // If its CPU is gone it stays unbound, and asks no more.
+  // Where its CPU is gone it stays where it is, and comes home after a later read.
   sched_setaffinity(0, sizeof thread.home, &thread.home);
   thread.unbound = false;
 }

@@ -23,7 +23,7 @@ inline bool over_io_uring(fuse_req_t req) noexcept {
 }
 
 // Whether another thread may answer such a request: libfuse 3.18 writes to a ring without its lock when the ring's own thread is about to
-// wait, so that now and then one of two answers would be lost, or garbage be sent and the mount end. The wrap has a patch.
+// wait, so that now and then an answer would be lost, or an old one sent twice. The wrap has a patch.
 bool replies_from_any_thread() noexcept;
 
 // Call first in a handler. It also refuses cancellation: libfuse cancels these threads when a session ends, even inside a handler
