@@ -50,10 +50,10 @@ struct Frontend {
 inline Frontend& frontend_of(fuse_req_t req) { return *static_cast<Frontend*>(fuse_req_userdata(req)); }
 
 // The handlers for fuse_session_new(), whose user data must be a Frontend that outlives the session.
-fuse_lowlevel_ops operations();
-
 // All tables of handlers together. What is left null libfuse answers with ENOSYS, and the kernel then does not ask
 // again: that is meant for what CairnFS does not offer (locks are the kernel's own, poll, bmap).
+fuse_lowlevel_ops operations();
+
 // Answers a request of which the sync has come to `result`.
 void answer_synced(Frontend& frontend, const SyncRequest& request, const Result<void>& result) noexcept;
 
