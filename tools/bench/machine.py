@@ -105,6 +105,8 @@ def describe(directory, root):
         # Free memory in blocks of 2^N pages and more goes back to the host, and is slow when it is first touched again
         # (README, "On a virtual machine"). Above 10 nothing does.
         "page_reporting_order": read("/sys/module/page_reporting/parameters/page_reporting_order"),
+        # 1: each session is scheduled as a group, and each request, which goes from one to another, pays for it.
+        "sched_autogroup_enabled": read("/proc/sys/kernel/sched_autogroup_enabled"),
         "caches_dropped": os.geteuid() == 0,
         "versions": versions(root),
     }
