@@ -55,26 +55,13 @@ void set_handle(fuse_file_info* fi) {
   fi->noflush = 1;  // close() has nothing to wait for: an accepted write cannot fail later
 }
 
-// Gives the kernel all of a file that is about to be opened: no read will follow, and no question for attributes, which the kernel
-// forgets at each read. Under the file's lock; see FileSystem::open_to_read() for why nobody can be waiting for us meanwhile.
-// Best effort: what the kernel does not take it asks for.
-void store_in_kernel(fuse_session* session, fuse_ino_t ino, const Value& content) noexcept {
-  fuse_bufvec buffer = {};
-  buffer.count = 1;
-  buffer.buf[0].size = content.size();
-  buffer.buf[0].fd = -1;
-  buffer.buf[0].mem = const_cast<char*>(content.view().data());  // read only: the library knows no const
-  fuse_lowlevel_notify_store(session, ino, 0, &buffer, FUSE_BUF_NO_SPLICE);
-}
-
 Result<Attr> open_file(Frontend& frontend, fuse_ino_t ino, const fuse_file_info& fi, uid_t uid) {
   const bool truncate = (fi.flags & O_TRUNC) != 0;
   // Without KILLPRIV_V2 the kernel leaves exactly this case to us, and does not say who has CAP_FSETID.
   const bool kill = frontend.kill_suidgid ? asks_to_kill(frontend, fi) : truncate && uid != 0;
   // Direct reads pass the kernel's cache by.
   if (!truncate && !kill && (fi.flags & (O_ACCMODE | O_DIRECT)) == O_RDONLY) {
-    return frontend.fs.open_to_read(
-        ino, [session = frontend.session, ino](const Value& content) { store_in_kernel(session, ino, content); });
+    return frontend.fs.open_to_read(ino);
   }
   return change_killing(frontend, ino, kill, [&] { return frontend.fs.open(ino, truncate, kill); });
 }

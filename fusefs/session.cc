@@ -102,6 +102,18 @@ int run_loop(fuse_session* session, unsigned max_threads) {
   return fuse_session_loop_mt(session, config.get());
 }
 
+// Gives the kernel all of a file that is about to be opened: no read will follow, and no question for attributes, which the kernel
+// forgets at each read. Under the file's lock; see FileSystem::set_content_taker() for why nobody can be waiting for us meanwhile.
+// Best effort: what the kernel does not take it asks for.
+bool store_in_kernel(fuse_session* session, Ino ino, const Value& content) noexcept {
+  fuse_bufvec buffer = {};
+  buffer.count = 1;
+  buffer.buf[0].size = content.size();
+  buffer.buf[0].fd = -1;
+  buffer.buf[0].mem = const_cast<char*>(content.view().data());  // read only: the library knows no const
+  return fuse_lowlevel_notify_store(session, ino, 0, &buffer, FUSE_BUF_NO_SPLICE) == 0;
+}
+
 }  // namespace
 
 Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
@@ -122,6 +134,9 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   frontend.resizer = std::make_unique<Resizer>(fs);
   fs.set_eviction_listener([&frontend](const LostName& name) { frontend.notifier->add(name); });
 
+  fs.set_content_taker(
+      [session = session.get()](Ino ino, const Value& content) { return store_in_kernel(session, ino, content); });
+
   int ended = 0;
   {
     const Watcher watcher(session.get(), frontend, options);
@@ -130,7 +145,8 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
     if (watcher.unanswered() != 0) ended = -watcher.unanswered();
     fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session
   }
-  // From here on no eviction can call into the notifier: the call returns only when the last one has ended.
+  // From here on nothing can call into the session or the notifier: the calls return only when the last one has ended.
+  fs.set_content_taker({});
   fs.set_eviction_listener({});
   frontend.notifier.reset();
   library_log().set_logger(nullptr);

@@ -172,11 +172,16 @@ class FileSystem {
   // create: mknod of a regular file and open of it. A file without a name: name empty (O_TMPFILE).
   Result<Attr> create(Ino parent, ByteView name, uint32_t mode, const Caller& caller);
   Result<Attr> open(Ino ino, bool truncate, bool kill_suidgid);  // counts an open; release() takes it back
-  // The same, for reading only. If the file is small and nobody else has it open, `take` gets all of it before this returns, unless
-  // its content is probably known to the caller already, or reading it would move its time of access. What `take` got is true until
-  // it returns: the file is locked meanwhile, so it must not call this object; nor may it throw.
-  using TakeContent = std::function<void(const Value&)>;
-  Result<Attr> open_to_read(Ino ino, const TakeContent& take);
+  // The same, for reading only. A small file that nobody else has open is handed over: all of it goes to set_content_taker()'s
+  // function before this returns, unless it was handed over or read before (since its lookup count was zero), or reading it would
+  // move its time of access.
+  Result<Attr> open_to_read(Ino ino);
+  // `take` gets the content of small files: with their open, and ahead of it. Who opens files one after the other in the order of
+  // their inode numbers gets the next ones, as far as they have a lookup count, from a background thread. What `take` got is true until it
+  // returns: the file is locked meanwhile and nobody else has it open, so it must not call this object; nor may it throw. It says whether
+  // it took it. An empty function ends it, and returns when no call is under way. Not while open_to_read() is.
+  using TakeContent = std::function<bool(Ino, const Value&)>;
+  void set_content_taker(TakeContent take);
   void release(Ino ino);  // the last one lets partial chunks go to the log, a moment later
   // At most `size` bytes at `offset`: fewer at the end of the file. Pieces, in order, to be sent as they are.
   Result<std::vector<Value>> read(Ino ino, uint64_t offset, uint64_t size);

@@ -214,32 +214,11 @@ Result<Attr> open(Tree& tree, Inode& inode) {
   return to_attr(inode.ino, inode.attributes);
 }
 
-bool is_to_hand_over(const Tree& tree, const Inode& inode) {
-  if (inode.content_known || !require_regular(inode)) return false;
-  const format::Attributes& a = inode.attributes;
-  if (a.size == 0 || a.size > a.chunk_size()) return false;
-  // A read that the kernel answers moves no time, so where one is to move it has to reach us.
-  if (tree.options.relatime && atime_is_old(a, tree.now())) return false;
-  return tree.options.opens_counted && tree.inodes.opens(inode) == 0;
-}
-
-// Alone with the file until it is handed over: a reader whose request is on its way may keep the very page locked that the kernel is
-// given here, so there must be none, and none may come.
-Result<Attr> open_and_hand_over(Tree& tree, Inode& inode, const FileSystem::TakeContent& take) {
-  const WriteLock lock(inode.mutex);
-  if (!is_to_hand_over(tree, inode)) return open(tree, inode);
-  // Before the open is counted: without memory for it nobody has the file open. What cannot be read is for who reads it to see.
+Result<std::vector<Value>> read_all(const Tree& tree, const Inode& inode) {
   std::vector<Value> pieces;
-  const auto got = read_locked(tree, inode, {.size = inode.attributes.size},
-                               [&pieces](Value piece) { pieces.push_back(std::move(piece)); });
-  TRY_ASSIGN(const Attr attr, open(tree, inode));
-  inode.content_known = true;
-  if (!got || pieces.size() != 1) return attr;
-  CHECK(pieces.front().size() == attr.size);
-  DCHECK(tree.inodes.opens(inode) == 1);
-  take(pieces.front());
-  tree.traffic.bytes_out += attr.size;
-  return attr;
+  TRY(read_locked(tree, inode, {.size = inode.attributes.size},
+                  [&pieces](Value piece) { pieces.push_back(std::move(piece)); }));
+  return pieces;
 }
 
 Result<std::vector<Value>> read(Tree& tree, Ino ino, uint64_t offset, uint64_t size) {

@@ -23,9 +23,8 @@ Result<uint64_t> seek(Tree& tree, Ino ino, uint64_t offset, SeekWhat what);
 
 // Counts an open. To be called under the mutex: an eviction, which holds it alone, sees the open or comes before it.
 Result<Attr> open(Tree& tree, Inode& inode) REQUIRES_SHARED(inode.mutex);
-// As FileSystem::open_to_read(): whether the content may be handed over, and that with the open.
-bool is_to_hand_over(const Tree& tree, const Inode& inode) REQUIRES_SHARED(inode.mutex);
-Result<Attr> open_and_hand_over(Tree& tree, Inode& inode, const FileSystem::TakeContent& take) EXCLUDES(inode.mutex);
+// All of a regular file, and no use of it: times and what eviction goes by stay.
+Result<std::vector<Value>> read_all(const Tree& tree, const Inode& inode) REQUIRES_SHARED(inode.mutex);
 
 // A change of a file's size that goes with an Edit: planned before its commit(), applied after it. Not thread-safe.
 class Resize {

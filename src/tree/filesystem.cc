@@ -56,6 +56,7 @@ Result<void> close_tree(tree::Tree& tree) {
     note(tree.sweeper.resume());
     tree.sweeper.drain();
   }
+  tree.hand_over.stop();
   tree.sweeper.stop();
   tree.write_behind.stop();
   // Its last commit writes what is buffered, or there is none: a commit without it would be no state that the tree had.
@@ -83,6 +84,7 @@ Result<std::unique_ptr<FileSystem>> FileSystem::open(std::unique_ptr<Store> stor
   if (ready && !tree.store.stats().read_only) tree.evictor.start();
   if (ready) return fs;
   fs->impl_->closed = true;  // a tree that could not be opened is not tidied up
+  tree.hand_over.stop();
   tree.sweeper.stop();
   tree.write_behind.stop();
   tree.store.set_commit_hook({});
@@ -105,7 +107,7 @@ void FileSystem::forget(Ino ino, uint64_t count) {
   // Given only if that was the last: most calls end here, without the inode's mutex.
   const tree::InodeRef inode = tree.inodes.forget(ino, count);
   if (!inode) return;
-  inode->content_known = false;
+  inode->content_known = inode->handed_ahead = false;
   const ReadLock lock(inode->mutex);
   if (inode->life == tree::Life::kUnlinked && !tree.in_use(*inode)) tree.sweeper.submit(ino);
 }
@@ -181,16 +183,13 @@ Result<Attr> FileSystem::open(Ino ino, bool truncate, bool kill_suidgid) {
   return changed;
 }
 
-Result<Attr> FileSystem::open_to_read(Ino ino, const TakeContent& take) {
+Result<Attr> FileSystem::open_to_read(Ino ino) {
   tree::Tree& tree = impl_->tree;
   tree.evictor.used_group(ino);
-  const tree::InodeRef inode = tree.inodes.get(ino);
-  {
-    const ReadLock lock(inode->mutex);
-    if (!tree::is_to_hand_over(tree, *inode)) return tree::open(tree, *inode);
-  }
-  return tree::open_and_hand_over(tree, *inode, take);
+  return tree.hand_over.open(*tree.inodes.get(ino));
 }
+
+void FileSystem::set_content_taker(TakeContent take) { impl_->tree.hand_over.set_taker(std::move(take)); }
 
 void FileSystem::release(Ino ino) {
   tree::Tree& tree = impl_->tree;

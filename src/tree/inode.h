@@ -61,10 +61,11 @@ class Inode : public std::enable_shared_from_this<Inode> {
 
   std::atomic<bool> new_open =
       false;  // whoever made it has it open: that close, and times set until then, are no use of it
-  // Somebody may have some of its content already: it was read, written or handed over (open_to_read) since the last lookup count
+  // Somebody may have some of its content already: it was read, written or handed over (hand_over.h) since the last lookup count
   // went. A hint, and gone with the object.
   std::atomic<bool> content_known = false;
-  std::atomic<int64_t> used_s = 0;  // directories in cache mode: when last used, seconds since 1970
+  std::atomic<bool> handed_ahead = false;  // the next open is the first since it was handed over without one
+  std::atomic<int64_t> used_s = 0;         // directories in cache mode: when last used, seconds since 1970
   // Where the last read_into() ended. A hint.
   std::atomic<uint64_t> read_end = 0;
   std::atomic<bool> erased = false;  // its keys are gone; only counts keep the object

@@ -47,6 +47,14 @@ InodeRef InodeTable::get(Ino ino) NO_THREAD_SAFETY_ANALYSIS {
   return inode;
 }
 
+InodeRef InodeTable::known(Ino ino) const {
+  const Shard& shard = shard_of(ino);
+  const MutexLock lock(shard.mutex);
+  const auto found = shard.slots.find(ino);
+  if (found == shard.slots.end() || found->second.lookups == 0) return nullptr;
+  return found->second.inode;
+}
+
 void InodeTable::load(Inode& inode) {
   auto value = store_.get(format::attributes_key(inode.ino));
   if (!value) {
@@ -59,10 +67,22 @@ void InodeTable::load(Inode& inode) {
     inode.load_error = std::move(attributes).error();
     return;
   }
+  if (!is_current(inode)) {
+    // Made and published while this read the store, which had it by then. Whoever came before that asked for what was not there.
+    inode.load_error = Error(ErrorCode::kStale);
+    return;
+  }
   inode.attributes = std::move(*attributes);
   inode.loaded = true;
   // Without a name after a restart: nobody can have it open, the sweeper is on its way.
   if (inode.attributes.links == 0) inode.life = Life::kDying;
+}
+
+bool InodeTable::is_current(const Inode& inode) const {
+  const Shard& shard = shard_of(inode.ino);
+  const MutexLock lock(shard.mutex);
+  const auto found = shard.slots.find(inode.ino);
+  return found != shard.slots.end() && found->second.inode.get() == &inode;
 }
 
 void InodeTable::withdraw_failed(const Inode& inode) {

@@ -24,6 +24,8 @@ class InodeTable {
 
   // The inode, read from the store if need be. A failure to read is kept in the object: require_usable() tells, once locked.
   InodeRef get(Ino ino);
+  // The inode, if it has a lookup count and is in memory; else null. No use of it.
+  InodeRef known(Ino ino) const;
   // A new inode, complete and locked by the caller, with its first counts. Its number was never given out before.
   // Before its edit is committed, so that whoever finds its name finds this object; withdraw() if the commit fails.
   void publish(const InodeRef& inode, uint64_t lookups, uint64_t opens);
@@ -67,6 +69,7 @@ class InodeTable {
 
   // Reads the attributes, or notes why they cannot be read.
   void load(Inode& inode) REQUIRES(inode.mutex);
+  [[nodiscard]] bool is_current(const Inode& inode) const;  // there is no other object of that number
   void withdraw_failed(const Inode& inode);
   // The slot gets an object, or its object is used again.
   static void put(Shard& shard, Ino ino, Slot& slot, const InodeRef& inode) REQUIRES(shard.mutex);

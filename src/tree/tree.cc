@@ -46,6 +46,7 @@ Tree::Tree(Store& engine, const FsOptions& choices)
       inodes(engine, kInodeObjects),
       sweeper(*this),
       write_behind(*this),
+      hand_over(*this),
       evictor(*this) {}
 
 Time Tree::now() const {

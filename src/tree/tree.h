@@ -12,6 +12,7 @@
 #include "cairn/filesystem.h"
 #include "cairn/store.h"
 #include "tree/evictor.h"
+#include "tree/hand_over.h"
 #include "tree/inode.h"
 #include "tree/inode_table.h"
 #include "tree/sweeper.h"
@@ -49,6 +50,7 @@ struct Tree {
   Mutex directory_moves;  // one directory at a time changes its parent; see inode.h for the order
   Sweeper sweeper;
   WriteBehind write_behind;
+  HandOver hand_over;
   Evictor evictor;
   struct Traffic {
     std::atomic<uint64_t> hits = 0, misses = 0, bytes_in = 0, bytes_out = 0;

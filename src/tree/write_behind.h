@@ -1,8 +1,7 @@
 // Writes to the log what is buffered of files that were closed: a moment later, and not in the thread that closes them.
 #pragma once
 
-#include <memory>
-
+#include "tree/background_queue.h"
 #include "tree/inode.h"
 
 namespace cairn::tree {
@@ -15,20 +14,15 @@ struct Tree;
 class WriteBehind {
  public:
   explicit WriteBehind(Tree& tree);
-  ~WriteBehind();  // stop()
-  WriteBehind(const WriteBehind&) = delete;
-  WriteBehind& operator=(const WriteBehind&) = delete;
 
   // The inode was closed by the last who had it open. Errors are counted and logged; the data stays buffered, and the next commit
   // reports it.
-  void submit(InodeRef inode);
+  void submit(InodeRef inode) { queue_.submit(std::move(inode)); }
   // Returns when no job runs, and none will. What waits is left to the commits.
-  void stop();
+  void stop() { queue_.stop(); }
 
  private:
-  struct Shared;
-  static void run(const std::shared_ptr<Shared>& shared);
-  std::shared_ptr<Shared> shared_;  // jobs outlive this
+  BackgroundQueue<InodeRef> queue_;
 };
 
 }  // namespace cairn::tree

@@ -61,6 +61,9 @@ def reader(seed):
         first = finished[i]
         if first == 0:
             continue
+        if chance.random() < 0.3:  # what is looked up and not open may be given ahead
+            for other in os.scandir(root):
+                other.is_file() and os.path.exists(other.path)
         with open(f"{root}/{i}", "rb") as f:
             size = os.fstat(f.fileno()).st_size if chance.random() < 0.3 else None
             data = f.read()

@@ -28,7 +28,9 @@ class Threads : public ::testing::Test {
     options.commit_interval_ms = 5;
     auto store = Store::open(folder_ / "store", options);
     EXPECT_TRUE(store);
-    fs_ = std::move(*FileSystem::open(std::move(*store), {}));
+    FsOptions fs_options;
+    fs_options.relatime = false;  // so that content is given with every open that may bring it
+    fs_ = std::move(*FileSystem::open(std::move(*store), fs_options));
   }
   ~Threads() override {
     fs_.reset();
@@ -174,6 +176,81 @@ TEST_F(Threads, OneFileIsWrittenCutPunchedAndReadAtOnce) {
     }
   });
   fs_->release(f);
+  expect_good_tree();
+}
+
+TEST_F(Threads, SmallFilesAreGivenWholeWhileTheyChange) {
+  constexpr size_t kFiles = 24;
+  constexpr size_t kSize = 2000;
+  std::atomic<uint64_t> given = 0;
+  fs_->set_content_taker([&given](Ino, const Value& content) {
+    // Every write is of all of a file, so it is never a mix.
+    EXPECT_EQ(content.view().find_first_not_of(content.view().front()), ByteView::npos);
+    ++given;
+    return given % 8 != 0;
+  });
+  const auto make = [](FileSystem& fs, const std::string& name) {
+    if (const auto made = fs.create(kRootIno, name, 0644, kUser); made) {
+      fs.release(made->ino);
+      fs.forget(made->ino, 1);
+    }
+  };
+  for (size_t i = 0; i < kFiles; ++i) make(*fs_, std::to_string(i));
+  run(6, 1500, [&](FileSystem& fs, std::mt19937_64& rng) {
+    const std::string name = std::to_string(rng() % kFiles);
+    const auto found = fs.lookup(kRootIno, name);
+    if (!found) return;
+    const Ino ino = found->ino;
+    switch (rng() % 8) {
+      case 0:
+        if (const auto opened = fs.open(ino, false, false); opened) {
+          (void)fs.write(ino, 0, std::string(kSize, static_cast<char>('a' + rng() % 26)), false, false);
+          fs.release(ino);
+        }
+        break;
+      case 1: {
+        AttrChange cut;
+        cut.set_size = true;
+        cut.size = 0;
+        (void)fs.setattr(ino, cut);
+        break;
+      }
+      case 2:
+        if (fs.unlink(kRootIno, name)) make(fs, name);
+        break;
+      default:
+        for (Ino next = ino; next < ino + 4; ++next)
+          if (fs.open_to_read(next)) fs.release(next);
+    }
+    fs.forget(ino, 1);
+  });
+  fs_->set_content_taker({});
+  EXPECT_GT(given, 0u);
+  EXPECT_EQ(fs_->known_inodes(), 0u);
+  expect_good_tree();
+}
+
+// Who opens by numbers that nobody gave him finds nothing, or the file that was just made, but never a second object for it.
+TEST_F(Threads, NumbersAreGuessedWhileFilesAreMade) {
+  std::atomic<Ino> newest = kRootIno;
+  std::atomic<int> makers = 0;
+  std::atomic<uint64_t> guessed = 0;
+  run(12, 4000, [&](FileSystem& fs, std::mt19937_64& rng) {
+    thread_local const int maker = makers++;
+    if (maker % 2 == 0) {
+      const auto made = fs.create(kRootIno, std::to_string(maker) + "." + std::to_string(rng()), 0644, kUser);
+      ASSERT_TRUE(made);
+      newest = made->ino;
+      fs.release(made->ino);
+      fs.forget(made->ino, 1);
+      return;
+    }
+    const Ino next = newest + 1 + rng() % 4;
+    if (!fs.open_to_read(next)) return;
+    ++guessed;
+    fs.release(next);
+  });
+  EXPECT_EQ(fs_->known_inodes(), 0u);
   expect_good_tree();
 }
 
