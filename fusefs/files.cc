@@ -180,11 +180,11 @@ void answer_when_durable(fuse_req_t req, std::optional<uint64_t> written) noexce
   Frontend& frontend = frontend_of(req);
   int err = EIO;
   try {
-    frontend.syncs.add({.req = req,
-                        .written = written,
-                        .over_io_uring = over_io_uring(req),
-                        .own_thread = over_io_uring(req) && !replies_from_any_thread(),
-                        .caller = fuse_req_ctx(req)->pid});
+    frontend.syncs->add({.req = req,
+                         .written = written,
+                         .over_io_uring = over_io_uring(req),
+                         .own_thread = over_io_uring(req) && !replies_from_any_thread(),
+                         .caller = fuse_req_ctx(req)->pid});
     return;
   } catch (...) {
     err = errno_of_exception();
@@ -258,8 +258,6 @@ void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_fil
 }  // namespace
 
 void answer_synced(Frontend& frontend, const SyncRequest& request, const Result<void>& result) noexcept {
-  // With the session the library lets go of the rings, and of the requests in them. The kernel has given up on them.
-  if (request.over_io_uring && fuse_session_exited(frontend.session) != 0) return;
   if (!result) {
     contain(frontend, [&] { frontend.errors.note(result.error()); });
     fuse_reply_err(request.req, to_errno(result.error()));

@@ -95,9 +95,9 @@ Frontend::Frontend(FileSystem& file_system, Mode store_mode, bool with_acl, std:
       acl(with_acl),
       errors(std::move(logger)),
       // One log holds everything, so one sync serves all requests.
-      syncs([this] { return fs.sync(); },
-            [this](const SyncRequest& request, const Result<void>& result) { answer_synced(*this, request, result); }) {
-}
+      syncs(std::make_unique<SyncQueue>(
+          [this] { return fs.sync(); },
+          [this](const SyncRequest& request, const Result<void>& result) { answer_synced(*this, request, result); })) {}
 
 fuse_lowlevel_ops operations() {
   fuse_lowlevel_ops ops = {};

@@ -42,7 +42,7 @@ struct Frontend {
   bool kill_suidgid = false;  // HANDLE_KILLPRIV_V2: requests say when setuid and setgid have to go
   fuse_session* session = nullptr;  // set before the first request
   PageWrites page_writes;
-  SyncQueue syncs;                     // cas: requests that wait for the disk
+  std::unique_ptr<SyncQueue> syncs;    // cas: requests that wait for the disk; while it is mounted
   std::unique_ptr<Notifier> notifier;  // while it is mounted
   std::unique_ptr<Resizer> resizer;    // the same
 };

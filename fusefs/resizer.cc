@@ -52,7 +52,7 @@ void Resizer::run() noexcept {
     lock.lock();
     wanted_.reset();  // before the answer: who has it may ask again
     lock.unlock();
-    // With the session the library lets go of the rings, and of the requests in them. The kernel has given up on them.
+    // With the loop a library without our patch lets go of the rings, and of the requests in them. The kernel has given up on them.
     if (change.session == nullptr || fuse_session_exited(change.session) == 0)
       reply(change.req, done ? 0 : 1, done ? std::string_view() : done.error().message);
     lock.lock();

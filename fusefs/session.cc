@@ -141,7 +141,9 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   {
     const Watcher watcher(session.get(), frontend, options);
     ended = run_loop(session.get(), options.mount.max_threads);
-    frontend.resizer.reset();  // it may be waiting, and answers
+    // They may be waiting, and answer; the rings are there until it is unmounted.
+    frontend.resizer.reset();
+    frontend.syncs.reset();
     if (watcher.unanswered() != 0) ended = -watcher.unanswered();
     fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session
   }

@@ -1,5 +1,6 @@
 #include "fusefs/sync_queue.h"
 
+#include <algorithm>
 #include <type_traits>
 #include <vector>
 
@@ -24,7 +25,10 @@ void SyncQueue::add(const SyncRequest& request) {
   // Also for those who come while a caller over io_uring leads.
   if (request.over_io_uring && !thread_.joinable()) thread_ = std::thread([this] { run(); });
   waiting_.push_back(request);
-  if (led_) return;
+  if (led_) {
+    if (waiting_.size() == expected_) more_.notify_one();
+    return;
+  }
   if (leads) {
     lead(lock, /*once=*/request.over_io_uring);
   } else {
@@ -55,15 +59,28 @@ void SyncQueue::run() {
 void SyncQueue::lead(std::unique_lock<std::mutex>& lock, bool once) noexcept {
   led_ = true;
   do {
+    gather(lock);
     batch_.swap(waiting_);
     lock.unlock();
+    const Clock::time_point begun = Clock::now();
     const Result<void> result = sync();
+    const Clock::time_point ended = Clock::now();
     for (const SyncRequest& request : batch_) answer_(request, result);
-    batch_.clear();
     lock.lock();
+    took_ = ended - begun;
+    ended_ = ended;
+    expected_ = batch_.size() + waiting_.size();
+    batch_.clear();
   } while (!waiting_.empty() && !once);
   led_ = false;
   if (!waiting_.empty()) wake_.notify_one();
+}
+
+void SyncQueue::gather(std::unique_lock<std::mutex>& lock) noexcept {
+  // Whoever was answered longer ago than a sync takes has something else to do.
+  if (took_ < patience_.slow || Clock::now() - ended_ > took_) return;
+  const auto until = Clock::now() + std::min<Clock::duration>(took_ / patience_.share, patience_.most);
+  more_.wait_until(lock, until, [this] { return waiting_.size() >= expected_ || ending_; });
 }
 
 Result<void> SyncQueue::sync() noexcept {
