@@ -41,7 +41,9 @@ void SyncQueue::add(const SyncRequest& request) {
 bool SyncQueue::may_lead(const SyncRequest& request) {
   in_a_row_ = request.caller == last_caller_ ? in_a_row_ + 1 : 1;
   last_caller_ = request.caller;
-  return !request.over_io_uring || (request.caller != 0 && in_a_row_ > kAlone);
+  if (!request.over_io_uring) return true;
+  // On a slow disk the change of threads is nothing beside what others on that CPU would wait.
+  return request.caller != 0 && in_a_row_ > kAlone && took_ < patience_.slow;
 }
 
 // Ends only when nothing is waiting, so that nobody who was told "a thread does the rest" is forgotten.

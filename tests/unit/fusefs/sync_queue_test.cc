@@ -175,6 +175,16 @@ class SlowDisk : public SyncQueueTest {
                      {.slow = std::chrono::microseconds(0), .most = std::chrono::hours(1), .share = 1}};
 };
 
+TEST_F(SlowDisk, NobodysOwnThreadLeadsHoweverAloneItIs) {
+  for (uint64_t id = 1; id <= 8; ++id) {
+    SyncRequest mine = ring_request(id);
+    mine.caller = 7;
+    patient_.add(mine);
+    wait_for_answers(id);
+    EXPECT_NE(by_[id], std::this_thread::get_id()) << id;
+  }
+}
+
 TEST_F(SlowDisk, ProgramsThatComeAgainShareEachSync) {
   slow_ = hold_ = true;
   std::thread first([&] {
