@@ -54,7 +54,8 @@ Result<Mounted> mount(io::SimEnv& env, uint64_t commit_interval_ms, const std::s
   Mounted out;
   out.store = store.get();
   FsOptions fs_options;
-  fs_options.relatime = false;  // looking changes nothing
+  fs_options.relatime = false;      // looking changes nothing
+  fs_options.caller_caches = true;  // as mounts have it
   TRY_ASSIGN(out.fs, FileSystem::open(std::move(store), fs_options));
   return out;
 }

@@ -218,7 +218,9 @@ Result<std::unique_ptr<FileSystem>> mount_tree(io::SimEnv& env) {
   Options options;
   options.commit_interval_ms = 0;
   TRY_ASSIGN(auto store, Store::open(env, kStorePath, options));
-  return FileSystem::open(std::move(store), {});
+  FsOptions fs_options;
+  fs_options.caller_caches = true;  // as mounts have it
+  return FileSystem::open(std::move(store), fs_options);
 }
 
 std::string parent_of(const std::string& path) {

@@ -1,6 +1,7 @@
 // What is in files: writing anywhere, holes, cutting and extending, and what of it the log holds when.
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 
 #include "format/tree_format.h"
@@ -17,6 +18,12 @@ std::string pattern(size_t size, char first = 'a') {
 
 class Content : public TreeFixture {
  public:
+  // As mounts have it: what is read is not kept.
+  Content() {
+    unmount();
+    fs_options_.caller_caches = true;
+    mount();
+  }
   uint64_t last_seq() const { return fs_->store_stats().last_seq; }
   uint64_t blocks(Ino ino) { return stat(ino).blocks; }
   // Of chunk 0, as the log has it. Remounts.
@@ -50,6 +57,27 @@ TEST_F(Content, WhatIsWrittenIsReadBackBeforeAndAfterARemount) {
   EXPECT_EQ(read(f, data.size(), 100), "");
   EXPECT_EQ(read(f, data.size() + 1'000'000, 100), "");
   EXPECT_EQ(read(f, 5, 0), "");
+}
+
+TEST_F(Content, WhatDoesNotCompressIsReadBackBesideHolesAndPatches) {
+  const Ino f = open_file("f");
+  std::mt19937_64 rng(7);
+  std::string data(5 * kChunk + 100, '\0');
+  for (char& c : data) c = static_cast<char>(rng());
+  write(f, 0, data);
+  fs_->release(f);
+  remount();
+  EXPECT_EQ(read(f), data);
+  EXPECT_EQ(read(f, kChunk, 2 * kChunk), data.substr(kChunk, 2 * kChunk));
+  EXPECT_EQ(read(f, kChunk - 1, 2 * kChunk), data.substr(kChunk - 1, 2 * kChunk));
+  // Beside a hole, something newer that is in memory, and a patch.
+  ok(fs_->fallocate(f, kFallocPunch | kFallocKeepSize, kChunk, kChunk));
+  data.replace(kChunk, kChunk, kChunk, '\0');
+  write(f, 2 * kChunk + 5, "newer");
+  data.replace(2 * kChunk + 5, 5, "newer");
+  EXPECT_EQ(read(f), data);
+  remount();
+  EXPECT_EQ(read(f), data);
 }
 
 TEST_F(Content, AWriteLargerThanAnOperationOfTheStoreIsSplit) {
