@@ -1,11 +1,15 @@
 #include "fusefs/session.h"
 
+#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <mutex>
 #include <vector>
 
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <fmt/format.h>
 #include <spdlog/logger.h>
@@ -71,8 +75,6 @@ struct LoopConfigDeleter {
 };
 using LoopConfigPtr = std::unique_ptr<fuse_loop_config, LoopConfigDeleter>;
 
-static_assert(kQueueDepth > 0);
-
 std::vector<std::string> arguments_of(const ServeOptions& options) {
   std::vector<std::string> arguments = libfuse_arguments(options.mount, options.store);
   // The library falls back to /dev/fuse, and says so, if the rings cannot be set up.
@@ -114,6 +116,30 @@ bool store_in_kernel(fuse_session* session, Ino ino, const Value& content) noexc
   return fuse_lowlevel_notify_store(session, ino, 0, &buffer, FUSE_BUF_NO_SPLICE) == 0;
 }
 
+// /dev/null, open from the start: at the end there may be no descriptor to be had.
+class NullDevice {
+ public:
+  NullDevice() : fd_(::open("/dev/null", O_RDWR | O_CLOEXEC)) {}
+  ~NullDevice() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  NullDevice(const NullDevice&) = delete;
+  NullDevice& operator=(const NullDevice&) = delete;
+  [[nodiscard]] int fd() const { return fd_; }  // negative: it could not be opened
+
+ private:
+  const int fd_;
+};
+
+// Nobody answers any more. Who waits for an answer is told so, as the notifier may be waiting for him; and the number of the descriptor
+// stays taken until nothing writes to it, so that what is told late does not end up in a file of the store.
+void sever(fuse_session* session, const NullDevice& null) {
+  pollfd device = {.fd = fuse_session_fd(session), .events = 0, .revents = 0};
+  // Severed already. The library wants to see that for itself, or it unmounts what somebody has mounted there since.
+  if (::poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0) return;
+  ::dup3(null.fd(), device.fd, O_CLOEXEC);
+}
+
 }  // namespace
 
 Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
@@ -123,6 +149,8 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   // Order: the frontend must be there before the first request, and requests may come as soon as it is mounted. The
   // notifier and the resizer need the mounted session, and the loop has not begun yet.
   fuse_set_log_func(cairn_fuse_log);
+  const NullDevice null;
+  if (null.fd() < 0) return fail(Error(ErrorCode::kIo, errno, "/dev/null cannot be opened"));
   Frontend frontend(fs, mode, options.mount.acl, options.logger);
   frontend.no_open = options.mount.no_open;
   const SessionPtr session = make_session(&frontend, options);
@@ -133,7 +161,6 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   frontend.notifier = std::make_unique<Notifier>(session.get(), frontend.errors);
   frontend.resizer = std::make_unique<Resizer>(fs);
   fs.set_eviction_listener([&frontend](const LostName& name) { frontend.notifier->add(name); });
-
   fs.set_content_taker(
       [session = session.get()](Ino ino, const Value& content) { return store_in_kernel(session, ino, content); });
 
@@ -141,16 +168,17 @@ Result<void> serve(FileSystem& fs, Mode mode, const ServeOptions& options) {
   {
     const Watcher watcher(session.get(), frontend, options);
     ended = run_loop(session.get(), options.mount.max_threads);
-    // They may be waiting, and answer; the rings are there until it is unmounted.
+    // They may be waiting, and answer.
     frontend.resizer.reset();
     frontend.syncs.reset();
+    sever(session.get(), null);
+    // From here on nothing calls into the session or the notifier: each returns when its last call has ended.
+    fs.set_content_taker({});
+    fs.set_eviction_listener({});
+    frontend.notifier.reset();
     if (watcher.unanswered() != 0) ended = -watcher.unanswered();
     fuse_session_unmount(session.get());  // nothing to do if the kernel has ended the session
   }
-  // From here on nothing can call into the session or the notifier: the calls return only when the last one has ended.
-  fs.set_content_taker({});
-  fs.set_eviction_listener({});
-  frontend.notifier.reset();
   library_log().set_logger(nullptr);
   if (ended >= 0) return {};
   return fail(Error(ErrorCode::kIo, -ended,

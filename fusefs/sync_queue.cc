@@ -15,6 +15,7 @@ SyncQueue::~SyncQueue() {
     ending_ = true;
   }
   wake_.notify_all();
+  more_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -66,13 +67,14 @@ void SyncQueue::lead(std::unique_lock<std::mutex>& lock, bool once) noexcept {
     lock.unlock();
     const Clock::time_point begun = Clock::now();
     const Result<void> result = sync();
-    const Clock::time_point ended = Clock::now();
-    for (const SyncRequest& request : batch_) answer_(request, result);
     lock.lock();
-    took_ = ended - begun;
-    ended_ = ended;
-    expected_ = batch_.size() + waiting_.size();
+    ended_ = Clock::now();
+    took_ = ended_ - begun;
+    expected_ = batch_.size() + waiting_.size();  // before the answers: who has his may be back at once
+    lock.unlock();
+    for (const SyncRequest& request : batch_) answer_(request, result);
     batch_.clear();
+    lock.lock();
   } while (!waiting_.empty() && !once);
   led_ = false;
   if (!waiting_.empty()) wake_.notify_one();

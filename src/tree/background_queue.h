@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -12,8 +13,9 @@
 
 namespace cairn::tree {
 
-// `work` gets, in one call, what was submitted since the last one: `delay` after the first of it, so that a thread is woken for many
-// at a time. One call at a time. It must not throw. Thread-safe; whatever `work` uses lives until stop() has returned.
+// `work` gets, in one call, what was submitted since the last one: `delay` after the first of it, or after the call during which that
+// came, so that a thread is woken for many at a time. One call at a time. It must not throw. Thread-safe; whatever `work` uses lives until
+// stop() has returned. Without memory for a job what waits goes with what is submitted next.
 template <class T>
 class BackgroundQueue {
  public:
@@ -25,6 +27,7 @@ class BackgroundQueue {
   BackgroundQueue(const BackgroundQueue&) = delete;
   BackgroundQueue& operator=(const BackgroundQueue&) = delete;
 
+  // May throw std::bad_alloc.
   void submit(T item) {
     {
       const MutexLock lock(shared_->mutex);
@@ -64,10 +67,15 @@ class BackgroundQueue {
   };
 
   static void schedule(const std::shared_ptr<Shared>& shared) {
-    if (shared->delay.count() == 0) {
-      shared->executor.submit([shared] { run(shared); });
-    } else {
-      shared->executor.submit_after(shared->delay, [shared] { run(shared); });
+    try {
+      if (shared->delay.count() == 0) {
+        shared->executor.submit([shared] { run(shared); });
+      } else {
+        shared->executor.submit_after(shared->delay, [shared] { run(shared); });
+      }
+    } catch (const std::bad_alloc&) {
+      const MutexLock lock(shared->mutex);
+      shared->scheduled = false;
     }
   }
 

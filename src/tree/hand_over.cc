@@ -17,6 +17,7 @@ namespace {
 constexpr Ino kBlock = 512;  // numbers that make one stream
 constexpr Ino kGap = 8;      // directories, links and what was removed lie in between, and threads overtake each other
 constexpr int kInOrder = 3;  // opens, before what follows is asked for
+constexpr Ino kLook = 4;     // numbers behind an open, to see whether there is anything to ask for
 constexpr Ino kAhead = 16;   // numbers; more gained nothing where two processors were busy
 
 }  // namespace
@@ -72,6 +73,8 @@ Result<Attr> HandOver::open_and_give(Inode& inode) {
 
 void HandOver::note_open(Ino ino, bool was_given) {
   Stream& stream = streams_[ino / kBlock % streams_.size()];
+  // The first of a directory that was listed only now; else it is looked up one by one, and there is nothing to be had ahead.
+  if (!was_given && !is_any_to_come(ino)) return;
   Range next;
   {
     const MutexLock lock(stream.mutex);
@@ -84,22 +87,34 @@ void HandOver::note_open(Ino ino, bool was_given) {
     next = {.first = ino + 1, .end = ino + 1 + kAhead};
     stream.asked_to = next.end;
   }
-  ahead_.submit(next);
+  try {
+    ahead_.submit(next);
+  } catch (const std::bad_alloc&) {
+    // They come with their opens.
+  }
+}
+
+bool HandOver::is_any_to_come(Ino ino) const {
+  for (Ino next = ino + 1; next <= ino + kLook; ++next) {
+    const InodeRef inode = tree_.inodes.known(next);
+    if (inode && !inode->content_known) return true;
+  }
+  return false;
 }
 
 // As open_and_give(), for nobody yet.
 void HandOver::give_ahead(Ino ino) {
   const InodeRef inode = tree_.inodes.known(ino);
   if (!inode || inode->content_known) return;
-  const WriteLock lock(inode->mutex);
-  if (!is_to_go(*inode)) return;
   try {
+    const WriteLock lock(inode->mutex);
+    if (!is_to_go(*inode)) return;
     const auto pieces = read_all(tree_, *inode);
-    if (!pieces || pieces->size() != 1) return;
+    const bool whole = pieces && pieces->size() == 1;
     // Its lookup may be on the way to the caller.
-    if (!take_(ino, pieces->front())) return;
-    inode->content_known = inode->handed_ahead = true;
-    tree_.traffic.bytes_out += inode->attributes.size;
+    if (whole && !take_(ino, pieces->front())) return;
+    inode->content_known = inode->handed_ahead = true;  // what cannot be read is not read again and again
+    if (whole) tree_.traffic.bytes_out += inode->attributes.size;
   } catch (const std::bad_alloc&) {
     // The open will try again, and report it.
   }

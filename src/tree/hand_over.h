@@ -49,6 +49,7 @@ class HandOver {
   // A file that was not known is being opened, or only because it was given ahead: asks for the next ones if that goes on where
   // others went.
   void note_open(Ino ino, bool was_given);
+  [[nodiscard]] bool is_any_to_come(Ino ino) const;
   void give_ahead(Ino ino);
 
   Tree& tree_;
