@@ -137,7 +137,8 @@ void sever(fuse_session* session, const NullDevice& null) {
   pollfd device = {.fd = fuse_session_fd(session), .events = 0, .revents = 0};
   // Severed already. The library wants to see that for itself, or it unmounts what somebody has mounted there since.
   if (::poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0) return;
-  ::dup3(null.fd(), device.fd, O_CLOEXEC);
+  while (::dup3(null.fd(), device.fd, O_CLOEXEC) < 0 && (errno == EINTR || errno == EBUSY)) {
+  }
 }
 
 }  // namespace

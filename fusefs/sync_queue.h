@@ -31,8 +31,8 @@ struct SyncRequest {
 // Whoever finds nobody syncing leads: it syncs, answers everybody who had asked before that sync began, and goes on while
 // others have asked meanwhile. All others leave their request and go. Where the caller must not wait, because it is the only
 // thread that serves its CPU (io_uring), a thread of the queue leads instead; it is started when first needed. But a program
-// that is alone with its syncs, as those before came from it too, is spared the change of threads if the disk is fast. Where only the thread that a
-// request came to may answer it, each syncs for itself.
+// that is alone with its syncs, as those before came from it too, is spared the change of threads if the disk is fast. Where
+// only the thread that a request came to may answer it, each syncs for itself.
 //
 // A disk that takes a millisecond and more is not asked again at once: who was answered comes again mostly, and with whom waits
 // already can share a sync. Else two programs would take turns, each waiting for two syncs. (jbd2 does so for the same reason.)

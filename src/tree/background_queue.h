@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "base/mutex.h"
 #include "io/env.h"
 
@@ -83,6 +84,7 @@ class BackgroundQueue {
     std::vector<T> items;
     {
       const MutexLock lock(shared->mutex);
+      DCHECK(shared->scheduled && !shared->running);
       items.swap(shared->waiting);
       shared->scheduled = shared->running = !items.empty();
     }

@@ -63,12 +63,19 @@ Result<Attr> HandOver::open_and_give(Inode& inode) {
   const auto pieces = read_all(tree_, inode);
   TRY_ASSIGN(const Attr attr, tree::open(tree_, inode));
   inode.content_known = true;
-  if (!pieces || pieces->size() != 1) return attr;
-  CHECK(pieces->front().size() == attr.size);
+  give(inode, pieces);
   DCHECK(tree_.inodes.opens(inode) == 1);
-  take_(inode.ino, pieces->front());
-  tree_.traffic.bytes_out += attr.size;
   return attr;
+}
+
+bool HandOver::give(const Inode& inode, const Result<std::vector<Value>>& pieces) {
+  // Several, or none, beside a hole.
+  if (!pieces || pieces->size() != 1) return true;
+  // The kernel would take another length for the file's.
+  CHECK(pieces->front().size() == inode.attributes.size);
+  if (!take_(inode.ino, pieces->front())) return false;
+  tree_.traffic.bytes_out += inode.attributes.size;
+  return true;
 }
 
 void HandOver::note_open(Ino ino, bool was_given) {
@@ -109,12 +116,10 @@ void HandOver::give_ahead(Ino ino) {
   try {
     const WriteLock lock(inode->mutex);
     if (!is_to_go(*inode)) return;
-    const auto pieces = read_all(tree_, *inode);
-    const bool whole = pieces && pieces->size() == 1;
-    // Its lookup may be on the way to the caller.
-    if (whole && !take_(ino, pieces->front())) return;
+    // Not taken: its lookup may be on the way to the caller.
+    if (!give(*inode, read_all(tree_, *inode))) return;
+    DCHECK(tree_.inodes.opens(*inode) == 0);
     inode->content_known = inode->handed_ahead = true;  // what cannot be read is not read again and again
-    if (whole) tree_.traffic.bytes_out += inode->attributes.size;
   } catch (const std::bad_alloc&) {
     // The open will try again, and report it.
   }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "base/mutex.h"
 #include "cairn/filesystem.h"
@@ -46,6 +47,8 @@ class HandOver {
   // Whether the content may go to the taker.
   [[nodiscard]] bool is_to_go(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
   Result<Attr> open_and_give(Inode& inode) EXCLUDES(inode.mutex);
+  // The content, if it could be read and is in one piece; else it is for who reads it to see. False: the taker did not take it.
+  bool give(const Inode& inode, const Result<std::vector<Value>>& pieces) REQUIRES(inode.mutex);
   // A file that was not known is being opened, or only because it was given ahead: asks for the next ones if that goes on where
   // others went.
   void note_open(Ino ino, bool was_given);

@@ -30,7 +30,7 @@ class SyncQueueTest : public testing::Test {
       started_.set_value();
       go_on_.get_future().wait();
     }
-    if (slow_) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    if (slow_) std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the disk
     if (failing_) return fail(ErrorCode::kIo, "no disk");
     return {};
   }
